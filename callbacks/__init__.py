@@ -1,0 +1,1 @@
+"""What watches, records and resumes a run."""

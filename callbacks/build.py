@@ -1,0 +1,148 @@
+"""The trainer with its callbacks and loggers, from plain values."""
+
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
+from lightning.pytorch.loggers.logger import Logger
+
+from callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
+from callbacks.csv_log import CsvLog
+from callbacks.learning_rate import LearningRateMonitor
+from callbacks.progress import Progress
+from callbacks.provenance import RunRecord
+from callbacks.signals import HoldSignals
+from callbacks.throughput import Throughput
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A trainer and the callbacks whose findings the run reports."""
+
+    trainer: Trainer
+    best: BestCheckpoint
+    throughput: Throughput
+
+
+def build_training(
+    *,
+    record: RunRecord,
+    arguments: Mapping[str, Any],
+    callbacks: Mapping[str, Any],
+    monitor: str,
+    monitor_mode: str,
+    loggers: list[Logger],
+) -> Training:
+    """Make the trainer of a run.
+
+    Args:
+        record: the open run folder.
+        arguments: plain arguments of `lightning.Trainer`.
+        callbacks: the configuration's section `callbacks`; a section that is `None` is off.
+        monitor: metric of best checkpoint and early stopping.
+        monitor_mode: `max` or `min`.
+        loggers: where figures go, metrics.csv among them.
+    """
+    quieten()
+    best = BestCheckpoint(folder=record.checkpoints, monitor=monitor, mode=monitor_mode)
+    every = callbacks["checkpoint"]["every_n_steps"]
+    last = LastCheckpoint(folder=record.checkpoints, signals=record.signals, every_n_steps=every)
+    throughput = Throughput()
+    chosen: list[Callback] = [throughput, HoldSignals(record.signals)]
+    if ema := callbacks["ema"]:
+        chosen.append(
+            EMAWeightAveraging(
+                decay=ema["decay"],
+                update_every_n_steps=ema["every_n_steps"],
+                update_starting_at_step=ema["start_step"],
+            )
+        )
+    if stopping := callbacks["early_stopping"]:
+        chosen.append(
+            EarlyStopping(monitor, mode=monitor_mode, check_on_train_epoch_end=True, verbose=False, **stopping)
+        )
+    if callbacks["learning_rate"]:
+        chosen.append(LearningRateMonitor(**callbacks["learning_rate"]))
+    if callbacks["progress"]:
+        chosen.append(Progress())
+    own = {key: value for key, value in callbacks.items() if isinstance(value, Mapping) and "_target_" in value}
+    chosen += [_own_callback(value) for value in own.values()]
+    trainer = Trainer(
+        **_with_profiler(arguments, record.folder),
+        logger=loggers,
+        callbacks=[*chosen, best, last],
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=record.folder,
+        enable_checkpointing=True,
+        enable_progress_bar=False,
+        use_distributed_sampler=False,
+    )
+    return Training(trainer=trainer, best=best, throughput=throughput)
+
+
+def build_loggers(*, record: RunRecord, logger: Mapping[str, Any], config: dict[str, Any], step: int | None) -> list:
+    """metrics.csv always, and the tracker that was asked for.
+
+    Args:
+        record: the open run folder.
+        logger: the configuration's section `logger`.
+        config: the whole configuration, plain, for the tracker.
+        step: the step that the run goes on from, `None` for a new run.
+    """
+    loggers: list[Logger] = [CsvLog(record.folder / "metrics.csv", keep_until=step)]
+    if logger["name"] == "wandb":
+        from callbacks.tracking import wandb_logger
+
+        own = {key: value for key, value in logger.items() if key != "name"}
+        run_id = (record.summary["tracking"] or {}).get("id") or _tracking_id(record.folder)
+        tracker = wandb_logger(
+            **own, run_folder=record.folder, run_id=run_id, name=record.folder.name, config=config
+        )
+        record.update(tracking={"id": run_id, "url": tracker.experiment.url})
+        loggers.append(tracker)
+    return loggers
+
+
+def _tracking_id(folder: Path) -> str:
+    """A tracking id of letters and digits; drawn once a run and kept in its summary."""
+    import secrets
+
+    return secrets.token_hex(4)
+
+
+def _own_callback(section: Mapping[str, Any]) -> Callback:
+    """A callback of the user's, named by `_target_: callbacks.<file>.<Class>`, which the configuration has checked."""
+    module, _, name = section["_target_"].rpartition(".")
+    return getattr(import_module(module), name)(**{k: v for k, v in section.items() if k != "_target_"})
+
+
+def _with_profiler(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Turn a profiler's name into one that writes into the run folder."""
+    arguments = dict(arguments)
+    name = arguments.get("profiler")
+    if name in ("simple", "advanced"):
+        from lightning.pytorch import profilers
+
+        kind = {"simple": profilers.SimpleProfiler, "advanced": profilers.AdvancedProfiler}[name]
+        arguments["profiler"] = kind(dirpath=folder, filename="profile")
+    return arguments
+
+
+def quieten() -> None:
+    """Keep advertisements and warnings that do not apply here off the screen; the log keeps the rest."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        r"The '.*_dataloader' does not have many workers.*",  # arrays are handed over whole, faster than by workers
+        r"You're resuming from a checkpoint that ended before the epoch ended.*",  # our sampler starts at the offset
+        r"The number of training batches \(.*\) is smaller than the logging interval.*",
+        r"Checkpoint directory .* exists and is not empty.*",
+        r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)

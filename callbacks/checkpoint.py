@@ -1,0 +1,230 @@
+"""Best and last checkpoint: whole or not there, of a completed optimiser step, and enough to go on from exactly.
+
+Three facts about Lightning 2.6 shape this file. A file saved inside an accumulation window cannot be resumed from;
+one saved on an epoch's last batch skips that epoch's validation; one saved while averaged weights are swapped in
+holds the wrong ones. So files are written only on a window's edge that is not the epoch's end, and at the epoch's end
+after validation, when all else has been updated.
+"""
+
+import math
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from callbacks.signals import Stopped, StopSignals
+from configs.errors import UserError
+
+
+class NumericError(Exception):
+    """The loss is no longer a number; nothing was saved since it was."""
+
+    exit_code = 5
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target, flushes to disk, then renames: a kill leaves the old file or the new one.
+
+    Lightning's own goes through the system's temporary folder, which may be another file system, where a rename is a copy.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Save `checkpoint` under `path`."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+        with fresh.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, target)
+        _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed save left behind."""
+    for stale in folder.glob("*.tmp"):
+        stale.unlink(missing_ok=True)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint's every byte matches its checksums: a cut or flipped bit anywhere is found."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return file.testzip() is None
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, ValueError):
+        return False
+
+
+def newest_whole(folder: Path) -> tuple[Path, list[Path]]:
+    """The newest of last.ckpt and previous.ckpt that is whole, and the damaged ones passed over."""
+    damaged = []
+    for name in ("last.ckpt", "previous.ckpt"):
+        path = folder / name
+        if path.is_file():
+            if is_whole(path):
+                return path, damaged
+            damaged.append(path)
+    names = ", ".join(str(path) for path in damaged) or f"nothing in {folder}"
+    raise UserError(f"no checkpoint to go on from: {names} can be read")
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a checkpoint as data: tensors and plain values, never code."""
+    if not is_whole(path):
+        raise UserError(f"{path}: not a readable checkpoint (cut short or damaged)")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(f"{path}: refused, it holds more than tensors and plain values ({error})") from error
+
+
+class BestCheckpoint(Checkpoint):
+    """Keeps the epoch with the best monitored metric; a tie goes to the lower validation loss.
+
+    Args:
+        folder: where best.ckpt goes.
+        monitor: the metric, read after validation at the end of an epoch.
+        mode: `max` or `min`.
+    """
+
+    def __init__(self, *, folder: Path, monitor: str, mode: str) -> None:
+        self._path = folder / "best.ckpt"
+        self._monitor, self._mode = monitor, mode
+        self.best: tuple[float, float] | None = None
+        self.epoch: int | None = None
+        self.metrics: dict[str, float] = {}
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save if this epoch is the best so far."""
+        if not _validated(trainer):
+            return
+        refuse_non_finite(trainer, pl_module)
+        metrics = dict(pl_module.figures)
+        sign = 1.0 if self._mode == "max" else -1.0
+        score = (sign * metrics[self._monitor], -metrics.get("val/loss", 0.0))
+        if self.best is None or score > self.best:
+            self.best, self.epoch, self.metrics = score, _epoch(trainer), metrics
+            trainer.save_checkpoint(self._path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Best score, its epoch and its metrics; free of folders, so that a run can move."""
+        return {"best": self.best, "epoch": self.epoch, "metrics": self.metrics}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up an earlier best score."""
+        self.best = state_dict["best"] and tuple(state_dict["best"])
+        self.epoch, self.metrics = state_dict["epoch"], state_dict["metrics"]
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps the newest state that can be gone on from, and stops the run there when a signal asks for it.
+
+    Args:
+        folder: where last.ckpt goes; the one before it stays as previous.ckpt.
+        signals: where stop signals are noted.
+        every_n_steps: save also after every so many optimiser steps, `None` at the end of each epoch only.
+    """
+
+    def __init__(self, *, folder: Path, signals: StopSignals, every_n_steps: int | None = None) -> None:
+        self._folder = folder
+        self._signals = signals
+        self._every = every_n_steps
+        self._stop_training = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A run that had already decided to stop does not train another epoch."""
+        trainer.should_stop = trainer.should_stop or self._stop_training
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save on the edge of a window when it is due or when a signal asks to stop."""
+        loop = trainer.fit_loop.epoch_loop
+        if loop._should_accumulate() or loop.batch_progress.is_last_batch or _validates_now(trainer, batch_idx):
+            return  # the epoch's end saves
+        stop = self._signals.received
+        if stop is not None or (self._every and trainer.global_step % self._every == 0):
+            self._save(trainer, pl_module)
+        if stop is not None:
+            raise Stopped(stop)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save after everything else of the epoch is done."""
+        self._stop_training = trainer.should_stop
+        self._save(trainer, pl_module)
+        if self._signals.received is not None:
+            raise Stopped(self._signals.received)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Whether training was over (early stopping), so that going on does not add an epoch."""
+        return {"stop_training": self._stop_training}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up that decision."""
+        self._stop_training = state_dict["stop_training"]
+
+    def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        refuse_non_finite(trainer, pl_module)
+        last, previous = self._folder / "last.ckpt", self._folder / "previous.ckpt"
+        if trainer.is_global_zero and last.is_file():
+            _keep(last, previous)
+        trainer.save_checkpoint(last)
+
+
+def refuse_non_finite(trainer: Trainer, task: Any) -> None:
+    """Raise before a state that is no longer made of numbers could be saved.
+
+    Raises:
+        NumericError: the loss of this epoch, or a metric of its validation, is NaN or infinite.
+    """
+    loss = task.sums["train"][0].item()
+    figures = {"the training loss": loss, **task.figures}
+    for name, value in figures.items():
+        if not math.isfinite(value):
+            raise NumericError(
+                f"{name} became {value} by step {trainer.global_step}; what was saved is from before. "
+                "Lower optimizer.lr, set trainer.gradient_clip_val, or look at the data"
+            )
+
+
+def _keep(last: Path, previous: Path) -> None:
+    """Let `previous` name today's `last` without a moment in which neither is there."""
+    link = previous.with_suffix(".tmp")
+    link.unlink(missing_ok=True)
+    try:
+        os.link(last, link)
+    except OSError:  # a file system without hard links: a copy costs one write
+        import shutil
+
+        shutil.copyfile(last, link)
+    os.replace(link, previous)
+
+
+def _epoch(trainer: Trainer) -> int:
+    """Number of the epoch that is ending, from 0."""
+    return trainer.current_epoch
+
+
+def _validated(trainer: Trainer) -> bool:
+    every = trainer.check_val_every_n_epoch or 1
+    return trainer.enable_validation and (_epoch(trainer) + 1) % every == 0
+
+
+def _validates_now(trainer: Trainer, batch_idx: int) -> bool:
+    interval = trainer.val_check_batch
+    return bool(interval) and math.isfinite(interval) and (batch_idx + 1) % int(interval) == 0

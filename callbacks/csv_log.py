@@ -1,0 +1,91 @@
+"""metrics.csv: one row a step that has something to say, on disk at once."""
+
+import csv
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+
+class CsvLog(Logger):
+    """Write metrics to a CSV file that survives a kill at any moment and a resume.
+
+    Lightning's CSVLogger deletes the file when a run goes on in its folder; this one drops only the rows after the
+    checkpoint's step and appends. Figures of the same step share a row.
+
+    Args:
+        path: the file.
+        keep_until: last step of earlier rows to keep, `None` to start afresh.
+    """
+
+    def __init__(self, path: Path, *, keep_until: int | None = None) -> None:
+        super().__init__()
+        self._path = path
+        self._columns = ["epoch", "step"]
+        self._rows: list[dict[str, Any]] = []
+        self._last_row_at = 0
+        if keep_until is not None and path.is_file():
+            text = path.read_text(encoding="utf-8")
+            whole = text[: text.rfind("\n") + 1]  # a kill may have cut the last row short
+            reader = csv.DictReader(io.StringIO(whole, newline=""))
+            self._columns = list(reader.fieldnames or self._columns)
+            self._rows = [row for row in reader if int(row["step"]) <= keep_until]
+        self._written = False
+
+    @property
+    def name(self) -> str:
+        """Name of the logger."""
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        """There is one file a run."""
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """The configuration is in config.yaml."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Add figures to the row of `step`; a new column rewrites the file, a known one only its last row."""
+        assert step is not None
+        row = {"step": step, **{key: _plain(key, value) for key, value in metrics.items()}}
+        same = bool(self._rows) and int(self._rows[-1]["step"]) == step
+        if same:
+            self._rows[-1].update(row)
+        else:
+            self._rows.append(row)
+        new = [key for key in row if key not in self._columns]
+        self._columns += new
+        if new or not self._written:
+            self._rewrite()
+        else:
+            self._write_last(replace=same)
+
+    def _rewrite(self) -> None:
+        fresh = self._path.with_suffix(".tmp")
+        with fresh.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self._columns, restval="")
+            writer.writeheader()
+            writer.writerows(self._rows[:-1])
+            self._last_row_at = file.tell()
+            writer.writerow(self._rows[-1])
+        os.replace(fresh, self._path)
+        self._written = True
+
+    def _write_last(self, *, replace: bool) -> None:
+        with self._path.open("r+", newline="", encoding="utf-8") as file:
+            if not replace:
+                self._last_row_at = file.seek(0, os.SEEK_END)
+            file.seek(self._last_row_at)
+            csv.DictWriter(file, self._columns, restval="").writerow(self._rows[-1])
+            file.truncate()
+
+
+def _plain(key: str, value: Any) -> Any:
+    number = float(value)
+    return int(number) if key == "epoch" else number

@@ -1,0 +1,38 @@
+"""The learning rate, recorded under one name whatever the optimiser is called."""
+
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+
+class LearningRateMonitor(Callback):
+    """Record `lr`, the rate of the head's group, with which an optimiser step was made.
+
+    It writes after the first step and after every `every_n_steps`-th; the row's step is the number of steps
+    made. (Lightning's own monitor names it after optimiser and group, such as `lr-AdamW/pg1`.)
+
+    Args:
+        every_n_steps: optimiser steps between two records; accumulated batches count once.
+    """
+
+    def __init__(self, *, every_n_steps: int = 50) -> None:
+        if every_n_steps < 1:
+            raise ValueError(f"every_n_steps must be at least 1, not {every_n_steps}")
+        self.every_n_steps = every_n_steps
+        self._steps, self._lr = 0, 0.0
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Note the rate now: after the batch, the schedule has already set the next one."""
+        self._steps = trainer.global_step
+        self._lr = trainer.optimizers[0].param_groups[-1]["lr"]
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Record it where this batch completed a step."""
+        steps = trainer.global_step
+        if steps > self._steps and (steps == 1 or steps % self.every_n_steps == 0):
+            for logger in trainer.loggers:
+                logger.log_metrics({"lr": float(self._lr)}, step=steps)

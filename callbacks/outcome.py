@@ -1,0 +1,80 @@
+"""What a run found: the metrics of its best checkpoint, measured in a trainer that never trained."""
+
+from typing import Any
+
+from lightning import LightningDataModule, LightningModule, Trainer
+
+from callbacks.build import Training
+from callbacks.checkpoint import read_checkpoint
+from callbacks.provenance import RunRecord, wilson_interval
+from callbacks.resume import Start
+from callbacks.signals import Stopped
+from configs.errors import UserError
+
+
+def fit(training: Training, task: LightningModule, data: LightningDataModule, start: Start) -> Stopped | None:
+    """Train to the end; a stop by Ctrl-C is handed back, so that what was learnt is still tested.
+
+    Raises:
+        Stopped: a scheduler wants its machine back now.
+    """
+    try:
+        training.trainer.fit(task, datamodule=data, ckpt_path=start.checkpoint, weights_only=True)
+    except Stopped as stop:
+        if not stop.by_keyboard:
+            raise
+        return stop
+    return None
+
+
+def score_best(
+    record: RunRecord, training: Training, task: Any, data: Any, *, test: bool, arguments: dict[str, Any]
+) -> dict[str, float]:
+    """Load the best checkpoint, test it once, and write the run's summary.
+
+    Lightning's own `test(ckpt_path="best")` after a fit with averaged weights scores the raw ones; a fresh trainer
+    without callbacks scores what the file holds.
+
+    Args:
+        record: the open run folder.
+        training: the trainer that fitted, with its findings.
+        task: the task; its weights are replaced by the best checkpoint's.
+        data: the data module.
+        test: whether to look at the test images.
+        arguments: plain trainer arguments that decide how batches are computed (accelerator, precision, ...).
+    """
+    best = record.checkpoints / "best.ckpt"
+    if not best.is_file():  # no validation: the last state is the only one there is
+        best = record.checkpoints / "last.ckpt"
+    if not best.is_file():
+        raise UserError(f"{record.folder}: stopped before the first checkpoint; there is nothing to test")
+    metrics = dict(training.best.metrics)
+    if test:
+        task.load_state_dict(read_checkpoint(best)["state_dict"])
+        tester = Trainer(
+            **arguments,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+        tester.test(task, datamodule=data, verbose=False)
+        found = {key: value for key, value in task.figures.items() if key.startswith("test/")}
+        metrics.update(found)
+        for logger in training.trainer.loggers:
+            logger.log_metrics(found, step=training.trainer.global_step)
+        count = len(data.splits["test"])
+        record.update(**{"test/accuracy_interval": wilson_interval(metrics["test/accuracy"], count)})
+    trainer = training.trainer
+    record.update(
+        metrics=metrics,
+        best_epoch=training.best.epoch,
+        epochs=trainer.current_epoch,
+        steps=trainer.global_step,
+        train_seconds=training.throughput.seconds,
+        train_samples_per_second=training.throughput.samples_per_second,
+    )
+    for logger in trainer.loggers:
+        logger.finalize("success")
+    return metrics

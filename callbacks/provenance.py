@@ -1,0 +1,178 @@
+"""A run's folder: what was asked for, what happened, and with which code, packages and hardware."""
+
+import csv
+import io
+import json
+import logging
+import math
+import os
+import platform
+import shlex
+import subprocess
+import time
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from callbacks.signals import StopSignals
+from configs.errors import UserError
+from configs.runs import ROOT, RunLock, read_summary
+
+PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "timm", "hydra-core", "numpy")
+
+
+class RunRecord:
+    """The open run folder; every change of `summary` is on disk at once, whole.
+
+    Args:
+        folder: the run folder, which exists.
+        first: plain values known at the start (seed, command, monitor, ...).
+    """
+
+    def __init__(self, folder: Path, first: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.checkpoints = folder / "checkpoints"
+        self.signals = StopSignals()
+        before = read_summary(folder)
+        self.summary: dict[str, Any] = {
+            "schema": 1,
+            "status": "running",
+            "metrics": {},
+            "started": before.get("started", time.time()),
+            "resumes": before.get("resumes", -1) + 1 if before.get("resumes") is not None else 0,
+            "reason": None,
+            "exit_code": None,
+            **first,
+            "hardware": hardware(),
+            "git": git_state(),
+            "packages": {name: _version(name) for name in PACKAGES},
+            "tracking": before.get("tracking", {"id": None, "url": None}),
+        }
+
+    def write(self, name: str, text: str) -> None:
+        """Write a text file of the run folder, whole or not at all."""
+        fresh = self.folder / f".{name}.tmp"
+        fresh.write_text(text, encoding="utf-8")
+        os.replace(fresh, self.folder / name)
+
+    def write_table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Write a CSV file of the run folder."""
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+        self.write(name, text.getvalue())
+
+    def update(self, **values: Any) -> None:
+        """Change the summary."""
+        self.summary.update(values)
+        self.write("summary.json", json.dumps(_plain(self.summary), indent=2, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def recording(folder: Path, first: Mapping[str, Any]) -> Iterator[RunRecord]:
+    """Hold a run folder: lock it, log to it, catch stop signals, and say on every way out how the run ended.
+
+    Raises:
+        UserError: another process is writing this folder.
+    """
+    lock = RunLock(folder)
+    if not lock.take():
+        raise UserError(f"{folder} is in use by another process; wait for it, or choose another name")
+    record = RunRecord(folder, first)
+    handler = logging.FileHandler(folder / "train.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        with record.signals:
+            record.update()
+            yield record
+            record.update(status="finished", exit_code=0)
+    except BaseException as error:
+        code = getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else 1)
+        status = "interrupted" if code > 128 else "failed"
+        root.error("%s", "".join(traceback.format_exception(error)))
+        record.update(status=status, reason=str(error) or type(error).__name__, exit_code=code)
+        raise
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+        lock.release()
+        print(f"run: {folder}", flush=True)
+
+
+def command_line(overrides: list[str]) -> str:
+    """The command that repeats the run, quoted for a shell."""
+    return shlex.join(["python", "train.py", *overrides])
+
+
+def hardware() -> dict[str, Any]:
+    """What the run has under it."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": gpus,
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit and whether the tree differs from it; `None` outside a git checkout."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != ROOT:
+            return None
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _plain(value: Any) -> Any:
+    """Plain JSON: a number that is not finite has no place in it."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def wilson_interval(share: float, count: int) -> list[float]:
+    """95 % interval of a share of `count` independent trials (Wilson 1927)."""
+    z = 1.959963984540054
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return [max(0.0, centre - half), min(1.0, centre + half)]
+

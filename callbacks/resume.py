@@ -1,0 +1,89 @@
+"""Where a run starts from: nothing, its own last checkpoint, or another run's best; and whether it still fits."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from callbacks.checkpoint import newest_whole, read_checkpoint, sweep
+from configs.errors import UserError
+from configs.runs import read_summary
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """A checkpoint to go on from.
+
+    Attributes:
+        checkpoint: the file, `None` for a new run.
+        step: optimiser steps done, `None` for a new run.
+    """
+
+    checkpoint: Path | None = None
+    step: int | None = None
+
+
+def find_start(
+    *,
+    run_folder: Path | None,
+    parent: Path | None,
+    resume: str | None,
+    max_epochs: int,
+    card: Mapping[str, Any],
+    allowed: list[str],
+) -> Start:
+    """Choose and check the checkpoint to go on from.
+
+    Args:
+        run_folder: the run that goes on, if one does.
+        parent: the run whose best checkpoint a new run starts from, if one does.
+        resume: the user's word; a checkpoint file is taken itself.
+        max_epochs: the length that is asked for now; a run that has it already is not run again.
+        card: what today's data and net are; a checkpoint of other data, net or classes is refused.
+        allowed: configuration keys that may differ (`resume_allow`).
+
+    Raises:
+        UserError: no checkpoint can be read, or it belongs to something else.
+    """
+    folder = run_folder or parent
+    if folder is None:
+        return Start()
+    checkpoints = folder / "checkpoints"
+    if run_folder is not None:
+        sweep(checkpoints)
+    if resume and resume.endswith(".ckpt"):
+        path = Path(resume).expanduser().resolve()
+    elif run_folder is None:
+        path = checkpoints / "best.ckpt"
+    else:
+        path, damaged = newest_whole(checkpoints)
+        for bad in damaged:
+            log.warning("%s is damaged; going on from %s", bad, path.name)
+            print(f"damaged: {bad}; going on from {path.name}", flush=True)
+    stored = read_checkpoint(path)
+    _refuse_another(path, stored.get("lightbox") or {}, card, allowed)
+    done = stored["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    over = run_folder is None or read_summary(folder).get("status") == "finished"
+    if over and (done >= max_epochs or (run_folder and _stopped_early(stored))):
+        raise UserError(
+            f"{folder}: {path.name} is of epoch {done} of {max_epochs}"
+            f"{', stopped early' if done < max_epochs else ''}; nothing is left to train: raise trainer.max_epochs"
+        )
+    print(f"going on with {folder} from {path.name}, epoch {stored['epoch']}, step {stored['global_step']}", flush=True)
+    return Start(checkpoint=path, step=int(stored["global_step"]))
+
+
+def _stopped_early(stored: Mapping[str, Any]) -> bool:
+    return any(state.get("stop_training", False) for state in stored["callbacks"].values())
+
+
+def _refuse_another(path: Path, stored: Mapping[str, Any], card: Mapping[str, Any], allowed: list[str]) -> None:
+    differences = []
+    for key, owner in (("model", "model"), ("class_names", "data"), ("data_fingerprint", "data"), ("preprocessing", "data")):
+        if stored.get(key) != card.get(key) and owner not in {name.partition(".")[0] for name in allowed}:
+            differences.append(f"{path.name}: its {key} is {stored.get(key)}, today's is {card.get(key)}")
+    if differences:
+        raise UserError(f"{path} cannot be gone on with:", *differences)

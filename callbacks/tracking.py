@@ -1,0 +1,178 @@
+"""Weights & Biases: a logger that never keeps a run waiting, and checkpoints as artifacts.
+
+Offline runs are complete: `wandb sync RUN_FOLDER/wandb/offline-run-*` uploads them later. A run that goes on
+offline makes a second such folder with the same id. wandb keeps a copy of each artifact until it is uploaded,
+below the home folder unless WANDB_DATA_DIR names another place.
+"""
+
+import logging
+import netrc
+import os
+import socket
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from lightning import Callback, LightningModule, Trainer
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import WandbLogger
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 3.0
+"""Seconds to wait for a connection; wandb itself waits 100 s and then ends the run."""
+
+
+def wandb_logger(
+    *,
+    run_folder: Path,
+    run_id: str,
+    name: str,
+    config: dict[str, Any],
+    project: str = "lightbox",
+    entity: str | None = None,
+    group: str | None = None,
+    tags: list[str] | None = None,
+    notes: str | None = None,
+) -> "WandbLogger":
+    """A started logger; offline, with one line that says why, where there is no key or no connection.
+
+    An offline or disabled mode that the user set in WANDB_MODE is kept. A run of wandb's that is still open
+    in this process is ended first: Lightning would go on writing into it.
+
+    Args:
+        run_folder: existing folder, which gets the subfolder `wandb`.
+        run_id: tracking id; the same id goes on with the same run.
+        name: what the run is called on the site.
+        config: the whole configuration, plain values.
+        project: project on the site.
+        entity: team or user; None is the account's own.
+        group: name under which runs stand together.
+        tags: words to filter by.
+        notes: free text.
+    """
+    import wandb
+    from lightning.pytorch.loggers import WandbLogger
+
+    finish()
+
+    def start(mode: str | None) -> WandbLogger:
+        logger = WandbLogger(
+            save_dir=run_folder,
+            project=project,
+            entity=entity,
+            group=group,
+            tags=tags,
+            notes=notes,
+            name=name,
+            id=run_id,
+            config=config,
+            mode=mode,
+            settings=wandb.Settings(init_timeout=30, console="off"),  # train.log has what was printed
+        )
+        _ = logger.experiment  # starts the run; what is wrong should show before training
+        return logger
+
+    if os.environ.get("WANDB_MODE", "online") != "online":
+        return start(None)
+    settings = wandb.setup().settings
+    reason = _why_offline(settings.base_url, settings.api_key)
+    if reason is None:
+        try:
+            return start("online")
+        except wandb.errors.Error as error:
+            reason = str(error).strip().splitlines()[0].rstrip(".")
+            finish()
+    line = f"wandb: offline, {reason}; upload later with: wandb sync {run_folder / 'wandb'}/offline-run-*"
+    print(line, flush=True)
+    log.info(line)
+    return start("offline")
+
+
+def finish() -> None:
+    """End the open run of wandb's, if there is one: after the last metric, and before another run starts."""
+    import wandb
+
+    if wandb.run is not None:
+        wandb.finish()
+
+
+class CheckpointArtifacts(Callback):
+    """Store the best and the last checkpoint as one artifact of type `model`, when training has ended.
+
+    Args:
+        folder: where best.ckpt and last.ckpt are.
+    """
+
+    def __init__(self, *, folder: Path) -> None:
+        self.folder = Path(folder)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Hand the files to each wandb logger; wandb copies them, and uploads in the background."""
+        from lightning.pytorch.loggers import WandbLogger
+
+        loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+        files = [path for path in (self.folder / "best.ckpt", self.folder / "last.ckpt") if path.is_file()]
+        if not (loggers and files and trainer.is_global_zero):
+            return
+        import wandb
+
+        for logger in loggers:
+            artifact = wandb.Artifact(name=f"checkpoints-{logger.version}", type="model")
+            for path in files:
+                artifact.add_file(str(path), name=path.name)
+            logger.experiment.log_artifact(artifact)
+
+
+def _why_offline(url: str, key: str | None) -> str | None:
+    """Why a run cannot be tracked at `url`; None where it can."""
+    if not (key or os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or _in_netrc(url)):
+        return "as there is no key (wandb login)"
+    if not _reachable(url):
+        return f"as {urlsplit(url).hostname} did not answer within {PATIENCE:g} s"
+    return None
+
+
+def _in_netrc(url: str) -> bool:
+    """Whether the file that `wandb login` writes holds a key for the server."""
+    import wandb
+
+    places = [os.environ.get("NETRC"), "~/.netrc", "~/_netrc"]
+    path = next((Path(p).expanduser() for p in places if p and Path(p).expanduser().is_file()), None)
+    if path is None:
+        return False
+    hosts = [urlsplit(url).netloc]
+    if url == wandb.Settings.model_fields["base_url"].default:
+        hosts.append("api.wandb.ai")  # where keys of the public server stood before it moved
+    try:
+        known = netrc.netrc(path)
+    except (netrc.NetrcParseError, OSError):
+        return False
+    return any(known.authenticators(host) for host in hosts)
+
+
+def _reachable(url: str, patience: float | None = None) -> bool:
+    """Whether the server, or the proxy on the way to it, takes a connection within `patience` seconds."""
+    server = urlsplit(url)
+    proxy = getproxies().get(server.scheme)
+    if proxy and not proxy_bypass(server.hostname or ""):
+        server = urlsplit(proxy if "//" in proxy else f"http://{proxy}")
+    address = (server.hostname or "", server.port or (443 if server.scheme == "https" else 80))
+    patience = PATIENCE if patience is None else patience
+    answered = threading.Event()
+
+    def connect() -> None:
+        try:
+            with socket.create_connection(address, timeout=patience):
+                answered.set()
+        except OSError:
+            pass
+
+    # In a thread, as the look-up of a name has a time-out of its own, which can be far longer.
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(patience)
+    return answered.is_set()

@@ -1,0 +1,58 @@
+"""What a user is told when something they wrote cannot be: a list of one-line messages and an exit code.
+
+Standard library only, so that every part of the project can raise these without a heavy import.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+MOST_LINES = 12
+
+
+class UserError(ValueError):
+    """One or several mistakes of the user's, each one line: what is wrong, and what would be right."""
+
+    exit_code = 2
+
+    def __init__(self, *messages: str) -> None:
+        super().__init__("\n".join(messages))
+        self.messages: tuple[str, ...] = messages
+
+
+def nearest(name: str, choices: Iterable[str], n: int = 3, *, cutoff: float = 0.6) -> list[str]:
+    """The up to `n` choices that look most like `name`, best first; empty when nothing comes close."""
+    wanted = str(name).lower()
+    by_lower: dict[str, str] = {}
+    for choice in choices:
+        by_lower.setdefault(str(choice).lower(), str(choice))
+    found = difflib.get_close_matches(wanted, list(by_lower), n=n, cutoff=cutoff)
+    if len(found) < n and len(wanted) >= 2:
+        begins = (choice for choice in by_lower if choice.startswith(wanted) or wanted.startswith(choice))
+        found += [choice for choice in sorted(begins, key=len) if choice not in found]
+    return [by_lower[choice] for choice in found[:n]]
+
+
+def unknown(kind: str, name: str, choices: Iterable[str]) -> str:
+    """`unknown model 'vgg166'; nearest: vgg16, vgg19`, or all choices where none is near and they are few."""
+    choices = sorted(str(choice) for choice in choices)
+    close = nearest(name, choices)
+    said = f"unknown {kind} {str(name)!r}"
+    if close:
+        return f"{said}; nearest: {', '.join(close)}"
+    if choices and len(choices) <= 12:
+        return f"{said}; there is: {', '.join(choices)}"
+    return f"{said}; none of {len(choices)} names is near it"
+
+
+def shorten(messages: Sequence[str], most: int = MOST_LINES) -> list[str]:
+    """At most `most` lines, each at most 300 characters; the last one counts the messages left out."""
+    lines = [
+        " ".join(line.split()) if len(line) <= 300 else line[:299] + "…"
+        for message in messages
+        for line in message.splitlines()
+    ]
+    if len(lines) <= most:
+        return lines
+    return [*lines[: most - 1], f"... and {len(lines) - most + 1} more"]

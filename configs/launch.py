@@ -1,0 +1,81 @@
+"""From a command line to an exit code: help, the resolved configuration, one run, or a grid of runs."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from configs.errors import UserError, shorten, unknown
+
+OUR_BUG = 1
+
+
+def launch(run: Callable[[Any], Any], argv: Sequence[str]) -> int:
+    """Check the whole command line, then run its jobs one after the other.
+
+    Args:
+        run: takes a checked configuration (`RunConfig`).
+        argv: the arguments behind the script's name.
+
+    Returns:
+        0, or the code of the first job that failed: its exception's `exit_code` (2: user's mistake), or 1.
+    """
+    show_traceback = "traceback=true" in [argument.lower() for argument in argv]
+    try:
+        if {"-h", "--help"} & set(argv):
+            from configs.help import print_help
+
+            print_help(argv)
+            return 0
+        overrides, multirun, only_show = _options(argv)
+        from configs.compose import compose_jobs
+
+        jobs = compose_jobs(overrides, multirun)
+    except Exception as error:
+        return _report(error, show_traceback)
+    if only_show:
+        print("---\n".join(config.to_yaml() for config in jobs), end="")
+        return 0
+    first_failure = 0
+    for index, config in enumerate(jobs):
+        if len(jobs) > 1:
+            print(f"job {index + 1}/{len(jobs)}: {' '.join(config.command)}", flush=True)
+        try:
+            run(config)
+        except Exception as error:
+            first_failure = first_failure or _report(error, config.traceback)
+    return first_failure
+
+
+def _options(argv: Sequence[str]) -> tuple[list[str], bool, bool]:
+    """Take -m and --cfg out; return the overrides, whether they make a grid, whether to only show them."""
+    overrides: list[str] = []
+    multirun = only_show = False
+    rest = list(argv)
+    while rest:
+        argument = rest.pop(0)
+        if argument in ("-m", "--multirun"):
+            multirun = True
+        elif argument in ("-c", "--cfg") or argument.startswith("--cfg="):
+            what = argument.partition("=")[2] or (rest.pop(0) if rest else "")
+            if what != "job":
+                raise UserError(f"command line: --cfg: {unknown('part', what, ['job'])}")
+            only_show = True
+        else:
+            overrides.append(argument)
+    return overrides, multirun, only_show
+
+
+def _report(error: Exception, show_traceback: bool) -> int:
+    """Say what went wrong on standard error; a traceback for our own bugs, or if it was asked for."""
+    code = getattr(error, "exit_code", None)
+    if not isinstance(code, int):
+        traceback.print_exception(error)
+        return OUR_BUG
+    if show_traceback:
+        traceback.print_exception(error)
+    for line in shorten(str(error).splitlines()):
+        print(line.encode(errors="backslashreplace").decode(), file=sys.stderr)
+    return code

@@ -1,0 +1,75 @@
+"""Names that a configuration may use, found without importing torch: nets and operations."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from configs.errors import nearest
+
+ROOT = Path(__file__).resolve().parent.parent
+LIBRARIES = ("torchvision", "timm")
+_REGISTERED = re.compile(r"^@register_model(?:\(\))?\s*\n(?:@.*\n)*def (\w+)", re.MULTILINE)
+
+
+def nets() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Our own nets: name -> ("file:Class", the arguments that the name stands for)."""
+    table: dict[str, tuple[str, dict[str, Any]]] = importlib.import_module("models.nets").NETS
+    return table
+
+
+@cache
+def operations() -> dict[str, str]:
+    """Augmentation operations: name -> "datamodules.batch.file.Class"; the table is read, not imported."""
+    tree = ast.parse((ROOT / "datamodules" / "batch" / "__init__.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        target: ast.expr | None = node.target if isinstance(node, ast.AnnAssign) else None
+        if isinstance(node, ast.Assign):
+            target = node.targets[0]
+        if isinstance(target, ast.Name) and target.id == "OPERATIONS":
+            table = ast.literal_eval(node.value)  # type: ignore[attr-defined]
+            return {name: f"datamodules.batch.{place.replace(':', '.')}" for name, place in table.items()}
+    raise AssertionError("datamodules/batch/__init__.py has no dict literal OPERATIONS")
+
+
+@cache
+def library_nets(source: str) -> frozenset[str]:
+    """Classification nets that a library registers, read from its source: importing timm takes seconds."""
+    spec = importlib.util.find_spec(source)
+    if spec is None or not spec.submodule_search_locations:
+        return frozenset()
+    folder = Path(spec.submodule_search_locations[0]) / "models"
+    found = (_REGISTERED.findall(path.read_text(encoding="utf-8")) for path in folder.glob("*.py"))
+    return frozenset(name for names in found for name in names)
+
+
+def source_of(name: str) -> str | None:
+    """Where a bare net name is found first: own, torchvision, timm (with or without a tag), or nowhere."""
+    if name in nets():
+        return "own"
+    if name in library_nets("torchvision"):
+        return "torchvision"
+    return "timm" if name.split(".")[0] in library_nets("timm") else None
+
+
+def known(source: str) -> list[str]:
+    """All names of one source."""
+    return sorted(nets()) if source == "own" else sorted(library_nets(source))
+
+
+def unknown_net(name: str, *, source: str | None = None) -> str:
+    """Say that there is no such net, and which come near; our own first, then torchvision's, then timm's."""
+    pool = [source] if source else ["own", *LIBRARIES]
+    close = [near for one in pool for near in nearest(name, known(one))]
+    close = nearest(name, dict.fromkeys(close), n=4) or close
+    where = f" in {source}" if source else ""
+    return (
+        f"unknown model {name!r}{where}; nearest: {', '.join(close)}"
+        if close
+        else f"unknown model {name!r}{where}"
+    )

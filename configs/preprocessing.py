@@ -1,0 +1,120 @@
+"""The image preparation that belongs to a net, as plain values: stored in checkpoints, read at load time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol
+
+INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """What is done to a uint8 image before a net sees it, the same in training, evaluation and after loading.
+
+    The order: resize so that the short side is `resize` pixels, cut the central `image_size` square, adapt to
+    `channels`, scale 0..255 to [0, 1], subtract `mean` and divide by `std` (one number a channel).
+    """
+
+    image_size: int
+    resize: int
+    interpolation: str
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse values no image can be prepared with (ValueError)."""
+        object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
+        object.__setattr__(self, "std", tuple(float(value) for value in self.std))
+        if self.image_size < 1 or self.resize < self.image_size:
+            raise ValueError(
+                f"resize must be at least image_size, both positive; got {self.resize} and {self.image_size}"
+            )
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(
+                f"interpolation must be one of {', '.join(INTERPOLATIONS)}; got {self.interpolation!r}"
+            )
+        if len(self.mean) != self.channels or len(self.std) != self.channels:
+            raise ValueError(
+                f"mean and std need one number for each of {self.channels} channels; "
+                f"got {len(self.mean)} and {len(self.std)}"
+            )
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be positive; got {self.std}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values (tuples as lists) that YAML, JSON and a weights-only checkpoint can hold."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Preprocessing:
+        """Rebuild from `to_dict`'s values; a missing or unknown key is a ValueError that names it."""
+        known = {field.name for field in fields(cls)}
+        if set(stored) != known:
+            missing, extra = sorted(known - set(stored)), sorted(set(stored) - known)
+            raise ValueError(f"stored preprocessing does not fit: missing {missing}, unknown {extra}")
+        return cls(**stored)
+
+
+class Wanted(Protocol):
+    """What a net wants its images to be; None is "no opinion" (`models.build.NetInput`)."""
+
+    @property
+    def image_sizes(self) -> tuple[int, ...] | None: ...  # noqa: D102
+    @property
+    def image_size(self) -> int | None: ...  # noqa: D102
+    @property
+    def resize(self) -> int | None: ...  # noqa: D102
+    @property
+    def interpolation(self) -> str | None: ...  # noqa: D102
+    @property
+    def mean(self) -> tuple[float, ...] | None: ...  # noqa: D102
+    @property
+    def std(self) -> tuple[float, ...] | None: ...  # noqa: D102
+
+
+def choose(
+    wanted: Wanted,
+    *,
+    image_size: int | None,
+    native_size: int,
+    channels: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> Preprocessing:
+    """Settle the preparation between what the user said, what the weights were trained with, and the data.
+
+    Args:
+        wanted: the net's side.
+        image_size: the user's word, which wins.
+        native_size: side of the stored images, in pixels.
+        channels: of the stored images; the net is adapted to them.
+        mean: of the training images, one number a channel, in [0, 1]; the weights' own come first.
+        std: likewise.
+    """
+    size = image_size or wanted.image_size
+    if size is None:
+        fits = wanted.image_sizes is None or native_size in wanted.image_sizes
+        size = native_size if fits else (wanted.image_sizes or (native_size,))[0]
+    resize = size
+    if wanted.resize and wanted.image_size:
+        resize = max(size, round(size * wanted.resize / wanted.image_size))
+    if wanted.mean and wanted.std:
+        mean, std = _per_channel(wanted.mean, channels), _per_channel(wanted.std, channels)
+    return Preprocessing(
+        image_size=size,
+        resize=resize,
+        interpolation=wanted.interpolation or "bilinear",
+        channels=channels,
+        mean=tuple(mean),
+        std=tuple(std),
+    )
+
+
+def _per_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """The weights' numbers for images with another number of channels: their average, for each."""
+    return tuple(values) if len(values) == channels else (sum(values) / len(values),) * channels

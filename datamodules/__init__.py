@@ -1,0 +1,1 @@
+"""Data sets and their way to the device; one data set a file."""

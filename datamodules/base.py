@@ -1,0 +1,293 @@
+"""What every data set shares: splits -> loaders -> the device step, with all randomness keyed.
+
+A data set is a subclass with a few class attributes and `sources`; see `digits.py` for a whole one. What a
+run wants of it (batch size, validation cut, recipe, preprocessing) comes by `configure`, so that a subclass
+never repeats it.
+
+This version holds single-label, 8-bit images.
+"""
+
+import itertools
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import lightning
+import torch
+from torch.utils.data import DataLoader
+
+from configs.errors import UserError
+from configs.preprocessing import Preprocessing
+from datamodules import splits
+from datamodules.batch import Operation, build_recipe
+from datamodules.loading import EvaluationBatches, TrainBatches, batch_loader
+from datamodules.randomness import generator, key
+from datamodules.sources.arrays import ArraySource
+from datamodules.transforms import fit_to, normalise
+
+# Two pieces of Lightning's advice that are wrong here: arrays are gathered faster than workers can send
+# them, and the samplers do start in mid-epoch.
+warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+class ImageDataModule(lightning.LightningDataModule):
+    """Turn a subclass's `sources` into stratified splits, loaders and normalised batches.
+
+    Loaders give images uint8 ``(B, C, H, W)`` at the data's own size and targets int64 ``(B,)``;
+    `on_after_batch_transfer` makes them float32 ``(B, channels, image_size, image_size)`` on the device.
+
+    Class attributes of a subclass:
+        class_names: one name a class, in the order of the targets.
+        channels, image_size: of the stored images.
+        mean, std: of the training images, in [0, 1], one number a channel.
+
+    Args:
+        root: the folder that holds this data set's files, where a user names one.
+        data_dir: the folder that holds all data sets; a data set looks in it, and downloads into it.
+    """
+
+    task: ClassVar[str] = "classification"
+    class_names: tuple[str, ...]
+    channels: int
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __init__(self, *, root: Path | None = None, data_dir: Path = Path("data")) -> None:
+        super().__init__()
+        self.root = root
+        self.data_dir = data_dir
+        self.configure()
+
+    def prepare_data(self) -> None:
+        """Put the files on disk, or raise UserError with what to do; runs in one process only."""
+
+    def sources(self) -> dict[str, ArraySource]:
+        """Return "train", and where the data has them "val" and "test" (never trained on)."""
+        raise NotImplementedError(f"{type(self).__name__} must say where its images come from")
+
+    def configure(
+        self,
+        *,
+        seed: int = 0,
+        batch_size: int = 128,
+        num_workers: int = 0,
+        val_fraction: float = 0.1,
+        split_seed: int = 0,
+        fraction: float = 1.0,
+        per_class: int | None = None,
+        overfit_batches: int = 0,
+        preprocessing: Preprocessing | None = None,
+        recipe: Mapping[str, Mapping[str, Any] | None] | None = None,
+    ) -> None:
+        """Say what a run wants of the data.
+
+        Args:
+            seed: of order, augmentation and dropout; never of the splits.
+            batch_size: images per optimiser step, over all processes and accumulation steps.
+            num_workers: ignored (with a warning) where images lie in memory, as all do so far.
+            val_fraction: share of each class of the training images that is held out for validation.
+            split_seed: of the validation cut and of the subset.
+            fraction: share of the remaining training images to keep.
+            per_class: number of training images of each class to keep.
+            overfit_batches: learn this many batches by heart; validation then reads the same images.
+            preprocessing: None means the data's own size and statistics.
+            recipe: augmentation of training batches, operation -> arguments, in order; None in it leaves it
+                out.
+        """
+        self.seed = seed
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.val_fraction = val_fraction
+        self.split_seed = split_seed
+        self.fraction = fraction
+        self.per_class = per_class
+        self.overfit_batches = overfit_batches
+        self.preprocessing = preprocessing
+        self.recipe: list[Operation] = build_recipe(recipe or {})
+        self.splits: dict[str, ArraySource] = {}
+        self._fingerprint = ""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the data and cut the splits, once; the stage makes no difference to data in memory."""
+        if self.splits:
+            return
+        if self.num_workers:
+            warnings.warn(
+                f"data.num_workers={self.num_workers} is ignored: {type(self).__name__} lies in memory",
+                stacklevel=2,
+            )
+        sources = self.sources()
+        self._fingerprint = "-".join(source.fingerprint()[:16] for source in sources.values())
+        self.splits = self._cut(sources)
+
+    def fingerprint(self) -> str:
+        """Return a hash of all images, labels and keys of the data set, whatever was cut or left out."""
+        self.setup()
+        return self._fingerprint
+
+    def split_table(self) -> Iterable[tuple[str, str, str]]:
+        """Yield (file key, class name, split) of every image in use."""
+        self.setup()
+        for split, source in self.splits.items():
+            for name, target in zip(source.keys, source.targets.tolist(), strict=True):
+                yield name, self.class_names[target], split
+
+    def train_dataloader(self) -> DataLoader:
+        """Return the keyed loader: where the trainer stands, or without one epoch after epoch."""
+        self.setup()
+        rank, world, accumulation = self._processes()
+        local = self._local_batch_size()
+        images = len(self.splits["train"])
+        if images < world:
+            raise UserError(f"{images} training images are not enough for trainer.devices: {world} processes")
+        epochs = itertools.count()
+
+        def position() -> tuple[int, int]:
+            return self._trainer_position() or (next(epochs), 0)
+
+        batches = TrainBatches(
+            size=images,
+            batch_size=local * world * accumulation,
+            accumulation=accumulation,
+            rank=rank,
+            world=world,
+            seed=self.seed,
+            position=position,
+        )
+        return batch_loader(self.splits["train"], batches)
+
+    def val_dataloader(self) -> DataLoader:
+        """Return the validation images in order."""
+        return self._evaluation_loader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        """Return the test images in order."""
+        return self._evaluation_loader("test")
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Make a device batch ready for the net: sized, augmented if training, float32 and normalised."""
+        if self.trainer is None or not self.trainer.training:
+            return self.evaluation_batch(batch)
+        # Counts batches, inside accumulation windows too; global_step stands still there.
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress
+        step = progress.total.processed
+        rank = self._processes()[0]
+        self._seed_device(step, rank)
+        return self.train_batch(batch, step=step, rank=rank)
+
+    def evaluation_batch(self, batch: Batch) -> Batch:
+        """Return uint8 ``(B, C, H, W)`` images as the net reads them; nothing random."""
+        images, targets = batch
+        preprocessing = self.effective_preprocessing
+        return normalise(fit_to(images, preprocessing), preprocessing), targets
+
+    def train_batch(self, batch: Batch, *, step: int, rank: int = 0) -> Batch:
+        """Return the batch as the net reads it at ``step``, by (seed, step, rank) alone."""
+        images, targets = batch
+        preprocessing = self.effective_preprocessing
+        images = fit_to(images, preprocessing)
+        draws = generator(self.seed, "recipe", step, rank)
+        for operation in self.recipe:
+            images, targets, _ = operation(images, targets, generator=draws)
+        return normalise(images, preprocessing), targets
+
+    @property
+    def effective_preprocessing(self) -> Preprocessing:
+        """What `configure` was given, else the data's own size and statistics."""
+        if self.preprocessing is None:
+            self.preprocessing = Preprocessing(
+                image_size=self.image_size,
+                resize=self.image_size,
+                interpolation="bilinear",
+                channels=self.channels,
+                mean=self.mean,
+                std=self.std,
+            )
+        return self.preprocessing
+
+    def _seed_device(self, step: int, rank: int) -> None:
+        # For dropout and whatever else the net draws. `torch.manual_seed` costs ten times as much.
+        number = key(self.seed, "step", step, rank)
+        torch.default_generator.manual_seed(number)
+        if torch.cuda.is_available():
+            torch.cuda.manual_seed(number)
+
+    def _cut(self, sources: Mapping[str, ArraySource]) -> dict[str, ArraySource]:
+        train = sources["train"]
+        if "val" in sources:
+            val = sources["val"]
+        else:
+            held_out = splits.assign(train.keys, train.targets, self.val_fraction, self.split_seed)
+            train, val = train.subset((~held_out).nonzero()[:, 0]), train.subset(held_out.nonzero()[:, 0])
+        before = len(train)
+        if self.fraction < 1 or self.per_class is not None:
+            kept = splits.subset(
+                train.keys,
+                train.targets,
+                fraction=self.fraction,
+                per_class=self.per_class,
+                split_seed=self.split_seed,
+                class_names=self.class_names,
+            )
+            train = train.subset(kept.nonzero()[:, 0])
+        if self.overfit_batches:
+            order = splits.hash_order(train.keys, "overfit", self.split_seed)
+            train = train.subset(order[: self.overfit_batches * self.batch_size])
+            val = train
+        cut = {"train": train, "val": val} | ({"test": sources["test"]} if "test" in sources else {})
+        for split, source in cut.items():
+            if not len(source):
+                counts = ", ".join(f"{name} {len(images)}" for name, images in cut.items())
+                raise UserError(
+                    f"no image is left for {split} ({counts}; training images before the subset: {before}): "
+                    f"see data.val_fraction={self.val_fraction} and data.fraction={self.fraction}"
+                )
+        return cut
+
+    def _evaluation_loader(self, split: str) -> DataLoader:
+        self.setup()
+        if split not in self.splits:
+            raise UserError(f"{type(self).__name__} has no {split} images; it has {', '.join(self.splits)}")
+        rank, world, _ = self._processes()
+        batches = EvaluationBatches(
+            size=len(self.splits[split]), local_batch_size=self._local_batch_size(), rank=rank, world=world
+        )
+        return batch_loader(self.splits[split], batches)
+
+    def _processes(self) -> tuple[int, int, int]:
+        """Return (rank, number of processes, accumulation steps)."""
+        if self.trainer is None:
+            return 0, 1, 1
+        return self.trainer.global_rank, self.trainer.world_size, self.trainer.accumulate_grad_batches
+
+    def _local_batch_size(self) -> int:
+        _, world, accumulation = self._processes()
+        local, rest = divmod(self.batch_size, world * accumulation)
+        if rest or not local:
+            raise UserError(
+                f"data.batch_size={self.batch_size} does not divide by {world} processes x "
+                f"trainer.accumulate_grad_batches={accumulation}; it is the global batch size, "
+                f"so take a multiple of {world * accumulation}"
+            )
+        return local
+
+    def _trainer_position(self) -> tuple[int, int] | None:
+        """Return (epoch, batches of it that are done), or None where no trainer is training.
+
+        Right both while Lightning sets the first loader up, just after it restored its counters, and at
+        each epoch's first batch. It counts what was processed: `current_epoch` lags behind after a
+        checkpoint from an epoch's end, and `ready` runs ahead after one from inside a step.
+        """
+        if self.trainer is None or not self.trainer.training:
+            return None
+        epochs: Any = self.trainer.fit_loop.epoch_progress.current
+        batches: Any = self.trainer.fit_loop.epoch_loop.batch_progress
+        if not batches.is_last_batch:
+            return epochs.processed, batches.current.processed
+        # The checkpoint is from an epoch's last batch: from before or after the epoch was counted.
+        return epochs.processed + (epochs.ready > epochs.processed), 0

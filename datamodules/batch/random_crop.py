@@ -1,0 +1,102 @@
+"""Shift each image by a few pixels: pad, then crop at a random place (He et al. 2015, section 4.2)."""
+
+from typing import Literal, NamedTuple
+
+import torch
+
+from configs.errors import UserError
+from datamodules.batch.coin import check_probability, toss
+
+IGNORE = 255  # target of mask pixels that lie outside the image
+
+
+class Shifts(NamedTuple):
+    """Where each crop starts, relative to its image: int64 ``(B,)``; 0 is the image itself."""
+
+    rows: torch.Tensor
+    columns: torch.Tensor
+
+
+def crop(
+    images: torch.Tensor, shifts: Shifts, *, fill: Literal["zeros", "reflect"] = "zeros", outside: int = 0
+) -> torch.Tensor:
+    """Cut out of each image a window of the image's size that starts at its shift.
+
+    Args:
+        images: ``(B, C, H, W)``.
+        shifts: int64 ``(B,)`` each, smaller than the side.
+        fill: what lies outside: ``outside`` everywhere, or the image mirrored at its border pixels.
+        outside: the value for ``fill="zeros"``; masks take 255.
+
+    Returns:
+        ``(B, C, H, W)`` of the same type.
+    """
+    n, channels, height, width = images.shape
+    rows = shifts.rows[:, None] + torch.arange(height, device=images.device)  # (B, H)
+    columns = shifts.columns[:, None] + torch.arange(width, device=images.device)  # (B, W)
+    pixels = mirrored(rows, height)[:, :, None] * width + mirrored(columns, width)[:, None, :]  # (B, H, W)
+    # One gather over flat images: five to nine times as fast as indexing with three tensors.
+    flat = pixels.view(n, 1, -1).expand(-1, channels, -1)
+    windows = images.reshape(n, channels, -1).gather(2, flat).view_as(images)
+    if fill == "reflect":
+        return windows
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
+    return torch.where(inside[:, None], windows, outside)
+
+
+def mirrored(positions: torch.Tensor, size: int) -> torch.Tensor:
+    """Mirror positions outside ``0 .. size - 1`` at the border pixels: -1 -> 1, size -> size - 2."""
+    return (size - 1) - ((size - 1) - positions.abs()).abs()
+
+
+class RandomCrop:
+    """Pad by a share of the side and crop at a random place, with probability ``p``.
+
+    Args:
+        padding: on each side, as a share of the height and width, rounded to pixels (0.125 is 4 of 32
+            pixels).
+        p: share of the images that is shifted at all.
+        fill: "zeros" (black, the usual) or "reflect" (the image mirrored at its border).
+    """
+
+    def __init__(
+        self, *, padding: float = 0.125, p: float = 1.0, fill: Literal["zeros", "reflect"] = "zeros"
+    ) -> None:
+        if not 0 < padding < 1:
+            raise ValueError(f"padding is a share of the side, more than 0 and less than 1; got {padding}")
+        if fill not in ("zeros", "reflect"):
+            raise ValueError(f"fill is 'zeros' or 'reflect'; got {fill!r}")
+        self.padding = padding
+        self.p = check_probability(p)
+        self.fill = fill
+
+    def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> Shifts:
+        """Return shifts for n images, uniform from minus to plus the padding in pixels."""
+        rows, columns = (self._uniform(n, side, generator) for side in (height, width))
+        moved = toss(n, self.p, generator)
+        return Shifts(rows * moved, columns * moved)
+
+    def __call__(
+        self,
+        images: torch.Tensor,
+        targets: torch.Tensor,
+        *,
+        generator: torch.Generator,
+        masks: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Shift images ``(B, C, H, W)`` and their masks ``(B, H, W)``; targets stay."""
+        height, width = images.shape[-2:]
+        drawn = self.draw(len(images), height, width, generator)
+        shifts = Shifts(drawn.rows.to(images.device), drawn.columns.to(images.device))
+        if masks is not None:
+            masks = crop(masks[:, None], shifts, fill=self.fill, outside=IGNORE)[:, 0]
+        return crop(images, shifts, fill=self.fill), targets, masks
+
+    def _uniform(self, n: int, side: int, generator: torch.Generator) -> torch.Tensor:
+        pixels = int(self.padding * side + 0.5)
+        if not 0 < pixels < side:
+            raise UserError(
+                f"augment.random_crop.padding={self.padding} is {pixels} of {side} pixels: "
+                f"it must be at least 1 and less than {side}"
+            )
+        return torch.randint(-pixels, pixels + 1, (n,), generator=generator)

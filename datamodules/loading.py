@@ -1,0 +1,91 @@
+"""Which images stand in which batch: samplers that yield whole batches of indices."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from datamodules.randomness import permutation
+from datamodules.sources.arrays import ArraySource
+
+
+class TrainBatches(Sampler[torch.Tensor]):
+    """Yield the index batches of one epoch, from any batch on; the order is a function of (seed, epoch).
+
+    The permutation is cut into global batches, each global batch into one share for each process and
+    accumulation step. So neither changes which images an optimiser step sees, and the rest of an epoch is
+    the same whether or not its beginning was seen. The last, incomplete global batch is dropped; where
+    there is less than one, it is kept.
+
+    Args:
+        size: number of images.
+        batch_size: images per optimiser step, over all processes and accumulation steps.
+        accumulation: batches of one process per optimiser step.
+        rank: this process.
+        world: number of processes.
+        seed: of the order.
+        position: gives (epoch, number of batches to skip); asked when the first batch is, not before,
+            because a trainer knows where it resumes only then.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        batch_size: int,
+        accumulation: int,
+        rank: int,
+        world: int,
+        seed: int,
+        position: Callable[[], tuple[int, int]],
+    ) -> None:
+        self.size = size
+        self.rank = rank
+        self.world = world
+        self.seed = seed
+        self.position = position
+        steps = size // batch_size
+        self.batches = steps * accumulation if steps else 1
+        self.local_batch_size = batch_size // (world * accumulation) if steps else size // world
+
+    def __len__(self) -> int:
+        return self.batches  # of the whole epoch, whatever the offset: Lightning adds what it has seen itself
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        epoch, offset = self.position()
+        order = permutation(self.size, seed=self.seed, epoch=epoch)
+        for batch in range(offset, self.batches):
+            start = (batch * self.world + self.rank) * self.local_batch_size
+            yield order[start : start + self.local_batch_size]
+
+
+class EvaluationBatches(Sampler[torch.Tensor]):
+    """Yield the index batches of a rank's images, in order, each image once; nothing is padded or dropped."""
+
+    def __init__(self, *, size: int, local_batch_size: int, rank: int, world: int) -> None:
+        self.local_batch_size = local_batch_size
+        self.indices = torch.arange(rank, size, world)
+
+    def __len__(self) -> int:
+        return -(-len(self.indices) // self.local_batch_size)
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        # As a list, because splitting nothing gives one empty batch.
+        return iter(self.indices.split(self.local_batch_size) if len(self.indices) else ())
+
+
+def batch_loader(source: ArraySource, batches: Sampler[torch.Tensor]) -> DataLoader:
+    """Return a loader that indexes ``source`` by whole batches, in this process: gathers need no worker."""
+    return DataLoader(
+        source,  # type: ignore[arg-type]  # indexed by a tensor, not by an int
+        batch_size=None,
+        sampler=batches,
+        collate_fn=_as_it_is,  # type: ignore[arg-type]  # gets a batch, not a list
+        pin_memory=torch.cuda.is_available(),
+        # Else every iterator takes a number from the global generator.
+        generator=torch.Generator(),
+    )
+
+
+def _as_it_is(batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    return batch

@@ -1,0 +1,68 @@
+"""The evaluation pipeline: resize -> centre crop -> channels -> float -> normalise.
+
+Pure functions of the images and a `Preprocessing`; no random operation is reachable from here.
+"""
+
+from functools import lru_cache
+
+import torch
+
+from configs.preprocessing import Preprocessing
+
+
+def fit_to(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
+    """Resize the short side (antialiased), crop the centre, adapt the channels.
+
+    Args:
+        images: uint8 ``(B, C, H, W)``, C 1 or 3.
+        preprocessing: sizes in pixels, the interpolation, the channels.
+
+    Returns:
+        uint8 ``(B, channels, image_size, image_size)``; the input itself where nothing has to change.
+    """
+    height, width = images.shape[-2:]
+    size = preprocessing.image_size
+    if min(height, width) != preprocessing.resize or (height, width) != (size, size):
+        # Imported where it is used: torchvision costs a second, and most runs train at the data's own size.
+        from torchvision.transforms.v2 import InterpolationMode
+        from torchvision.transforms.v2 import functional as v2
+
+        interpolation = InterpolationMode(preprocessing.interpolation)
+        images = v2.resize(images, [preprocessing.resize], interpolation=interpolation, antialias=True)
+        images = v2.center_crop(images, [size, size])
+    return _with_channels(images, preprocessing.channels)
+
+
+def normalise(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
+    """Map uint8 ``(B, C, H, W)`` to float32 ``(x / 255 - mean) / std``, a mean and a std a channel.
+
+    Computed as ``x * scale + bias`` with ``scale = 1 / (255 std)`` and ``bias = -mean / std``: one pass
+    over memory where the textbook form takes four.
+    """
+    scale, bias = _scale_and_bias(preprocessing.mean, preprocessing.std, images.device)
+    return torch.addcmul(bias, images.to(torch.float32), scale)
+
+
+@lru_cache(maxsize=16)
+def _scale_and_bias(
+    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    # In float64 until the end, so that only one rounding separates them from the exact numbers.
+    means, stds = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
+    scale, bias = 1 / (255 * stds), -means / stds
+    return scale.float().view(-1, 1, 1).to(device), bias.float().view(-1, 1, 1).to(device)  # (C, 1, 1)
+
+
+def _with_channels(images: torch.Tensor, channels: int) -> torch.Tensor:
+    """Repeat grey to RGB, or take the luma of RGB (ITU-R 601, as torchvision and PIL do)."""
+    if images.shape[1] == channels:
+        return images
+    if (images.shape[1], channels) == (1, 3):
+        return images.expand(-1, 3, -1, -1)
+    if (images.shape[1], channels) == (3, 1):
+        from torchvision.transforms.v2 import functional as v2
+
+        return v2.rgb_to_grayscale(images)
+    raise ValueError(
+        f"images have {images.shape[1]} channels and {channels} are asked for: only 1 <-> 3 is known"
+    )

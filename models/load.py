@@ -1,0 +1,85 @@
+"""Read a finished run back: the net with its weights, its preprocessing and its class names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from configs.errors import UserError
+from configs.preprocessing import Preprocessing
+from models.build import build_net
+from models.weights import checkpoint_file, net_tensors, read_checkpoint
+
+ROOT = Path(__file__).resolve().parent.parent
+SCHEMA = 1
+MODEL_KEYS = ("name", "source", "arguments", "num_classes", "in_channels", "image_size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedRun:
+    """A trained net in evaluation mode, ready to use; unpacks as (net, preprocessing, class_names).
+
+    `net` maps float images (B, C, H, W), prepared as `preprocessing` says, to logits (B, len(class_names)).
+    `checkpoint` holds the plain values that were stored beside the weights (configuration, split seed, ...).
+    """
+
+    net: nn.Module
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...]
+    checkpoint: dict[str, Any]
+
+    def __iter__(self) -> Iterator[Any]:
+        """Unpack as (net, preprocessing, class_names)."""
+        return iter((self.net, self.preprocessing, self.class_names))
+
+
+def load_run(path: str | Path) -> LoadedRun:
+    """Load the best checkpoint of a run folder, or a checkpoint file; runs no code of the file.
+
+    Args:
+        path: a run folder, a checkpoint file (also relative to the project's root), or a name under its runs
+        folder.
+
+    Raises:
+        UserError: there is no such run or checkpoint, or it is not one of this template's.
+    """
+    file = checkpoint_file(_find(Path(path).expanduser()))
+    stored = read_checkpoint(file)
+    about = stored.get("lightbox")
+    if not isinstance(about, dict) or "state_dict" not in stored:
+        raise UserError(f"{file} is not a checkpoint of a run: it has no key 'lightbox'")
+    if about.get("schema") != SCHEMA:
+        raise UserError(f"{file} has schema {about.get('schema')}; this version reads {SCHEMA}")
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # the random start is overwritten; the caller's random state stays
+        net = build_net(**{key: about["model"][key] for key in MODEL_KEYS})
+    try:
+        net.load_state_dict(net_tensors(stored), strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{file} does not fit its own net {about['model'].get('name')}: {reason}") from error
+    return LoadedRun(
+        net=net.eval(),
+        preprocessing=Preprocessing.from_dict(about["preprocessing"]),
+        class_names=tuple(about["class_names"]),
+        checkpoint=about,
+    )
+
+
+def _find(path: Path) -> Path:
+    """Take the path as it is, else below the project's root, else as the name of a run in its runs folder."""
+    for candidate in (path, ROOT / path):
+        if candidate.exists():
+            return candidate
+    named = sorted((ROOT / "runs").glob(f"*/{path.name}")) if path.name == str(path) else []
+    if len(named) == 1:
+        return named[0]
+    if named:
+        raise UserError(f"{path} names {len(named)} runs: {', '.join(str(run) for run in named)}")
+    raise UserError(f"there is no run folder or checkpoint {path}")

@@ -1,0 +1,34 @@
+"""Our own architectures by name: file and class, and the arguments that the name stands for.
+
+This table imports no torch, so that configuration can be checked against it in milliseconds. A new net is one
+file beside this one and one line here; the tests in tests/models/nets/ then find it. What a net has to offer:
+
+- a keyword-only constructor with `num_classes`, `in_channels`, `image_size` only if a layer's size depends on
+  it, then its own arguments with defaults; an impossible value is a ValueError that names both numbers;
+- `forward`: images (B, C, H, W) -> logits (B, num_classes);
+- `image_sizes`, a class attribute: the sizes it is made for, or None for any;
+- `stages()`: [(stage name, module-name prefixes), ...] from input to output, the last one "head", every
+  parameter under exactly one of the prefixes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+NETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "softmax": ("softmax:Softmax", {}),
+    "mlp": ("mlp:MLP", {}),
+    "lenet5": ("lenet5:LeNet5", {}),
+    "cnn": ("cnn:CNN", {}),
+    "resnet20": ("cifar_resnet:CifarResNet", {"depth": 20}),
+    "resnet32": ("cifar_resnet:CifarResNet", {"depth": 32}),
+    "resnet44": ("cifar_resnet:CifarResNet", {"depth": 44}),
+    "resnet56": ("cifar_resnet:CifarResNet", {"depth": 56}),
+    "resnet110": ("cifar_resnet:CifarResNet", {"depth": 110}),
+    "resnet1202": ("cifar_resnet:CifarResNet", {"depth": 1202}),
+    "plain20": ("cifar_resnet:CifarResNet", {"depth": 20, "shortcut": "none"}),
+    "plain32": ("cifar_resnet:CifarResNet", {"depth": 32, "shortcut": "none"}),
+    "plain44": ("cifar_resnet:CifarResNet", {"depth": 44, "shortcut": "none"}),
+    "plain56": ("cifar_resnet:CifarResNet", {"depth": 56, "shortcut": "none"}),
+    "plain110": ("cifar_resnet:CifarResNet", {"depth": 110, "shortcut": "none"}),
+}

@@ -1,0 +1,216 @@
+"""Image classification: one label an image, softmax over K classes."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torchmetrics.classification import MulticlassStatScores
+
+from models.losses import classification_loss, l1_penalty, l2_penalty
+from models.optim import Schedule, build_optimizer, parameter_groups
+from models.stages import stages
+
+METRICS = ("accuracy", "accuracy_macro", "f1_macro", "loss")
+"""What validation and test report, as `val/<name>` and `test/<name>`; training reports `accuracy` and `loss`."""
+
+
+class Classification(LightningModule):
+    """Train and score a net that maps images (B, C, H, W) to logits (B, K).
+
+    Sums are kept on the device and read once an epoch, so that a training step never waits for the host.
+
+    Args:
+        net: the architecture, with a head of `len(class_names)` outputs.
+        class_names: names of the K classes, in the order of the logits.
+        optimizer: `name`, `lr`, `weight_decay` and the optimiser's own arguments.
+        scheduler: `name`, `warmup_epochs`, `restart` and the schedule's own arguments.
+        label_smoothing: share of the target spread over all classes, in [0, 1).
+        l1: weight of the sum of absolute weights, norms and biases left out; with `l2` an elastic net.
+        l2: weight of half the sum of squared weights, norms and biases left out.
+        monitor: metric that reduce-on-plateau watches.
+        monitor_mode: `max` or `min`.
+        channels_last: keep images and weights in NHWC memory order.
+        card: plain values that make a checkpoint stand alone, stored under its key `lightbox`.
+    """
+
+    def __init__(
+        self,
+        *,
+        net: nn.Module,
+        class_names: Sequence[str],
+        optimizer: Mapping[str, Any],
+        scheduler: Mapping[str, Any],
+        label_smoothing: float = 0.0,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        monitor: str = "val/accuracy",
+        monitor_mode: str = "max",
+        channels_last: bool = False,
+        card: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        known = [f"val/{name}" for name in METRICS] + ["train/accuracy", "train/loss"]
+        if monitor not in known:
+            raise ValueError(f"monitor={monitor!r} is not recorded; choose one of {', '.join(known)}")
+        self.net = net.to(memory_format=torch.channels_last) if channels_last else net
+        self.optimizer, self.scheduler = dict(optimizer), dict(scheduler)
+        self.label_smoothing, self.l1, self.l2 = label_smoothing, l1, l2
+        self.monitor, self.monitor_mode = monitor, monitor_mode
+        self.channels_last = channels_last
+        self.card = dict(card or {})
+        self.scores = {
+            split: MulticlassStatScores(len(class_names), average=None, ignore_index=-1, validate_args=False)
+            for split in ("val", "test")
+        }
+        self.sums: dict[str, Tensor] = {}
+        self.figures: dict[str, float] = {}
+        """The newest value of each metric, in double precision (Lightning's own copy is single)."""
+        self.schedule: Schedule | None = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, K) of normalised images (B, C, H, W)."""
+        if self.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return self.net(images)
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's sums at zero; an epoch that is gone on with keeps those of its checkpoint."""
+        self._start("train")
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Loss of one batch; targets are class indices (B,) or, after mixing, shares (B, K)."""
+        images, targets = batch
+        logits = self(images)
+        loss = classification_loss(logits, targets, label_smoothing=self.label_smoothing)
+        labels = targets if targets.ndim == 1 else targets.argmax(dim=1)
+        with torch.no_grad():
+            count = labels.numel()
+            correct = (logits.argmax(dim=1) == labels).sum()
+            self._add("train", loss.detach() * count, correct, count)
+        if self.l1:
+            loss = loss + self.l1 * l1_penalty(self.net)
+        if self.l2:
+            loss = loss + self.l2 * l2_penalty(self.net)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Report the epoch's means, then let reduce-on-plateau see the monitored metric."""
+        loss, correct, count = self._totals("train")
+        self._report({"train/loss": loss / count, "train/accuracy": correct / count})
+        assert self.schedule is not None
+        if self.scheduler["name"] == "plateau" and self.monitor in self.figures:
+            self.schedule.observe(self.figures[self.monitor])
+
+    def on_validation_epoch_start(self) -> None:
+        """Start this pass over the validation images at zero."""
+        self._start("val")
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Add one batch to the sums of the pass."""
+        self._score("val", *batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Report the pass."""
+        if not self.trainer.sanity_checking:
+            self._report(self._metrics("val"))
+
+    def on_test_epoch_start(self) -> None:
+        """Start this pass over the test images at zero."""
+        self._start("test")
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Add one batch to the sums of the pass."""
+        self._score("test", *batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Hand the figures to the caller of `trainer.test`; the run records them with the right step."""
+        self.figures.update(self._metrics("test"))
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Probabilities (B, K)."""
+        return self(batch[0]).float().softmax(dim=1)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """One optimiser, and one schedule that is stepped after each of its steps."""
+        own = dict(self.optimizer)
+        groups = parameter_groups(stages(self.net), lr=own.pop("lr"), weight_decay=own.pop("weight_decay"))
+        optimizer = build_optimizer(groups, **own)
+        steps = self._steps_per_epoch()
+        total = steps * (self.trainer.max_epochs or 1)
+        if self.trainer.max_steps > 0:
+            total = min(total, self.trainer.max_steps)
+        own = {key: value for key, value in self.scheduler.items() if key != "restart"}
+        self.schedule = Schedule(
+            optimizer, total_steps=total, steps_per_epoch=steps, mode=self.monitor_mode, **own
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what makes the file stand alone, and the sums of an epoch that is not over."""
+        checkpoint["lightbox"] = self.card
+        checkpoint["train_sums"] = self.sums["train"].cpu() if "train" in self.sums else None
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the sums of an epoch that was interrupted."""
+        if checkpoint.get("train_sums") is not None:
+            self.sums["train"] = checkpoint["train_sums"]
+
+    def _steps_per_epoch(self) -> int:
+        # Not `trainer.estimated_stepping_batches`: it starts the loader before a resume has set its position.
+        batches = len(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
+        limit = self.trainer.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * (limit or 1.0))
+        return max(1, math.ceil(batches / self.trainer.accumulate_grad_batches))
+
+    def _start(self, split: str) -> None:
+        # float64 keeps counts exact and losses equal between batch sizes; Apple's GPUs only have float32.
+        dtype = torch.float32 if self.device.type == "mps" else torch.float64
+        self.sums[split] = torch.zeros(3, dtype=dtype, device=self.device)
+        if split in self.scores:
+            self.scores[split].to(self.device).reset()
+
+    def _add(self, split: str, loss_sum: Tensor, correct: Tensor, count: int) -> None:
+        sums = self.sums[split]
+        if sums.device != loss_sum.device:  # after a resume the sums come from the file
+            sums = self.sums[split] = sums.to(loss_sum.device)
+        sums += torch.stack((loss_sum.to(sums.dtype), correct.to(sums.dtype), sums.new_tensor(count)))
+
+    def _score(self, split: str, images: Tensor, targets: Tensor) -> None:
+        logits = self(images).float()
+        losses = cross_entropy(logits, targets, reduction="none", ignore_index=-1)
+        labels = logits.argmax(dim=1)
+        self.scores[split].update(labels, targets)
+        sums = self.sums[split]
+        self._add(split, losses.to(sums.dtype).sum(), (labels == targets).sum(), int(targets.numel()))
+
+    def _totals(self, split: str) -> tuple[float, float, float]:
+        sums = self.sums[split]
+        if self.trainer.world_size > 1:
+            sums = self.trainer.strategy.reduce(sums, reduce_op="sum")  # type: ignore[assignment]
+        loss, correct, count = sums.tolist()
+        return loss, correct, count
+
+    def _metrics(self, split: str) -> dict[str, float]:
+        """Micro accuracy, macro accuracy (mean recall) and macro F1 over the classes that occur, mean loss."""
+        loss, correct, count = self._totals(split)
+        hit, false_alarm, _, missed, support = self.scores[split].compute().double().unbind(dim=1)
+        seen = support > 0
+        f1 = 2 * hit / (2 * hit + false_alarm + missed).clamp_min(1)
+        return {
+            f"{split}/accuracy": correct / count,
+            f"{split}/accuracy_macro": (hit[seen] / support[seen]).mean().item(),
+            f"{split}/f1_macro": f1[seen].mean().item(),
+            f"{split}/loss": loss / count,
+        }
+
+    def _report(self, metrics: dict[str, float]) -> None:
+        """Send figures to the loggers now, so that they are on disk before the checkpoint of the same moment."""
+        self.figures.update(metrics)
+        self.log_dict(metrics, logger=False)
+        for logger in self.trainer.loggers:
+            step = self.trainer.global_step
+            logger.log_metrics({"epoch": float(self.trainer.current_epoch), **metrics}, step=step)

@@ -1,0 +1,79 @@
+import pytest
+import torch
+
+from datamodules.loading import EvaluationBatches, TrainBatches
+from datamodules.randomness import permutation
+
+
+def batches(*, size=103, batch_size=12, accumulation=1, rank=0, world=1, seed=0, position=(0, 0)):
+    return TrainBatches(
+        size=size,
+        batch_size=batch_size,
+        accumulation=accumulation,
+        rank=rank,
+        world=world,
+        seed=seed,
+        position=lambda: position,
+    )
+
+
+def test_an_epoch_is_the_permutation_without_its_incomplete_end():
+    sampler = batches(position=(4, 0))
+    seen = list(sampler)
+    assert [len(one) for one in seen] == [12] * 8
+    assert len(sampler) == 8
+    assert torch.equal(torch.cat(seen), permutation(103, seed=0, epoch=4)[:96])
+
+
+def test_where_the_batch_size_divides_each_image_is_seen_once():
+    assert torch.cat(list(batches(size=96))).sort().values.tolist() == list(range(96))
+
+
+@pytest.mark.parametrize("offset", range(9))
+def test_an_offset_gives_exactly_the_rest_of_the_epoch(offset):
+    whole = list(batches(position=(2, 0)))
+    sampler = batches(position=(2, offset))
+    rest = list(sampler)
+    assert len(sampler) == 8  # the full epoch, as Lightning counts
+    assert len(rest) == 8 - offset
+    assert all(torch.equal(a, b) for a, b in zip(rest, whole[offset:], strict=True))
+
+
+def test_two_ranks_share_each_global_batch():
+    whole = list(batches(position=(1, 3)))
+    first, second = (list(batches(world=2, rank=rank, position=(1, 3))) for rank in (0, 1))
+    assert [len(one) for one in first] == [6] * 5
+    for both, left, right in zip(whole, first, second, strict=True):
+        assert not set(left.tolist()) & set(right.tolist())
+        assert torch.equal(torch.cat([left, right]), both)
+
+
+def test_accumulation_does_not_change_what_an_optimiser_step_sees():
+    whole = list(batches())
+    parts = list(batches(accumulation=3))
+    assert len(parts) == 24  # 103 images would give 25 batches of 4: the last window would be short
+    assert [len(one) for one in parts] == [4] * 24
+    for step, both in enumerate(whole):
+        assert torch.equal(torch.cat(parts[3 * step : 3 * step + 3]), both)
+
+
+def test_fewer_images_than_a_batch_make_one_smaller_batch():
+    assert [len(one) for one in batches(size=5)] == [5]
+    assert len(batches(size=5)) == 1
+    assert [len(one) for one in batches(size=5, world=2, rank=1)] == [2]
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_evaluation_sees_each_image_once_in_order(world):
+    samplers = [
+        EvaluationBatches(size=10, local_batch_size=3, rank=rank, world=world) for rank in range(world)
+    ]
+    seen = [list(sampler) for sampler in samplers]
+    assert [len(sampler) for sampler in samplers] == [len(one) for one in seen]
+    assert torch.cat([batch for one in seen for batch in one]).sort().values.tolist() == list(range(10))
+    assert all(torch.equal(torch.cat(one), torch.cat(one).sort().values) for one in seen)
+
+
+def test_a_rank_without_images_has_no_batch():
+    sampler = EvaluationBatches(size=1, local_batch_size=3, rank=1, world=2)
+    assert (len(sampler), list(sampler)) == (0, [])

@@ -1,0 +1,350 @@
+from dataclasses import dataclass
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.optim import lr_scheduler as torch_schedules
+
+from configs.errors import UserError
+from models.losses import classification_loss
+from models.optim import OPTIMIZERS, SHAPES, Schedule, build_optimizer, parameter_groups, rate
+
+EPOCHS, STEPS_PER_EPOCH = 6, 5
+TOTAL = EPOCHS * STEPS_PER_EPOCH
+
+ARGUMENTS = {
+    "constant": {},
+    "step": {"every_epochs": 2, "gamma": 0.5},
+    "exponential": {"gamma": 0.9},
+    "inverse_time": {"decay": 0.3, "per": "epoch"},
+    "inverse_time_compound": {"decay": 0.3, "per": "epoch"},
+    "cosine": {"final_fraction": 0.01},
+    "one_cycle": {"peak_fraction": 0.3, "start_fraction": 0.04, "final_fraction": 0.0001},
+    "plateau": {"factor": 0.1, "patience": 1, "threshold": 1e-4, "min_fraction": 0.0},
+}
+OWN = {
+    "sgd": [{"lr": 0.1}, {"lr": 0.05, "momentum": 0.9}, {"lr": 0.05, "momentum": 0.9, "nesterov": True}],
+    "adam": [{"lr": 0.003, "betas": [0.9, 0.99], "eps": 1e-8}],
+    "adamw": [{"lr": 0.003}],
+    "rmsprop": [{"lr": 0.001, "alpha": 0.9, "momentum": 0.5}],
+    "adagrad": [{"lr": 0.02}],
+    "adadelta": [{"lr": 1.0, "rho": 0.9}],
+}
+
+
+@dataclass
+class Stage:
+    name: str
+    parameters: dict[str, nn.Parameter]
+
+
+def small_net():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 10))
+
+
+def stages(net):
+    named = list(net.named_parameters())
+    return [Stage("body", dict(named[:4])), Stage("head", dict(named[4:]))]
+
+
+def schedule(name, *, lr=0.1, total_steps=TOTAL, **changes):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr)
+    own = {**ARGUMENTS[name], **changes}
+    return optimizer, Schedule(
+        optimizer, name=name, total_steps=total_steps, steps_per_epoch=STEPS_PER_EPOCH, **own
+    )
+
+
+def lrs(optimizer, scheduler, steps=TOTAL):
+    seen = []
+    for _ in range(steps):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return seen
+
+
+def reference(make, steps=TOTAL, every=1, lr=0.1):
+    """Learning rates of a scheduler of torch's that is stepped once in `every` steps."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr)
+    scheduler, seen = make(optimizer), []
+    for step in range(steps):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if (step + 1) % every == 0 and step + 1 < steps:
+            scheduler.step()
+    return seen
+
+
+# --- groups and optimisers
+
+
+def test_norms_and_biases_are_never_decayed():
+    net = small_net()
+    decay, no_decay = parameter_groups(stages(net), lr=0.2, weight_decay=0.3)
+    assert [id(p) for p in decay["params"]] == [id(net[0].weight), id(net[3].weight)]
+    assert {id(p) for p in no_decay["params"]} == {
+        id(p) for p in (net[0].bias, net[1].weight, net[1].bias, net[3].bias)
+    }
+    assert (decay["weight_decay"], no_decay["weight_decay"]) == (0.3, 0.0)
+    assert decay["lr"] == no_decay["lr"] == 0.2
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_decay_alone_moves_weights_and_leaves_the_rest(name):
+    net = small_net()
+    optimizer = build_optimizer(parameter_groups(stages(net), lr=0.1, weight_decay=0.1), name=name)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    moved = {key for key, _ in net.named_parameters() if not torch.equal(net.state_dict()[key], before[key])}
+    assert moved == {"0.weight", "3.weight"}
+
+
+def test_a_parameter_in_two_stages_is_refused_and_an_empty_group_left_out():
+    net = small_net()
+    with pytest.raises(ValueError, match=r"head\.weight.*first time as 0\.weight"):
+        parameter_groups(
+            [Stage("a", {"0.weight": net[0].weight}), Stage("b", {"head.weight": net[0].weight})],
+            lr=1,
+            weight_decay=0,
+        )
+    groups = parameter_groups([Stage("a", {"0.weight": net[0].weight})], lr=1, weight_decay=0)
+    assert [group["name"] for group in groups] == ["decay"]
+
+
+@pytest.mark.parametrize(("name", "own"), [(name, own) for name, all_own in OWN.items() for own in all_own])
+def test_a_few_steps_on_digits_reduce_the_loss(name, own):
+    images, labels = (torch.as_tensor(part[:256]) for part in load_digits(return_X_y=True))
+    images, net, own = images.float() / 16, small_net(), dict(own)
+    optimizer = build_optimizer(
+        parameter_groups(stages(net), lr=own.pop("lr"), weight_decay=1e-4), name=name, **own
+    )
+    losses = []
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss = classification_loss(net(images), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0], losses
+    for key, value in own.items():
+        found = optimizer.param_groups[0][key]
+        assert found == (tuple(value) if isinstance(value, list) else value)
+
+
+def test_every_optimiser_and_schedule_is_tested_here():
+    assert set(OWN) == set(OPTIMIZERS) and set(ARGUMENTS) == set(SHAPES)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_fused_where_torch_has_it_and_equal_to_the_plain_update(name):
+    results = []
+    for fused in (None, False):
+        net = small_net()
+        optimizer = build_optimizer(
+            parameter_groups(stages(net), lr=0.01, weight_decay=0.1), name=name, fused=fused
+        )
+        if fused is None:
+            assert bool(optimizer.param_groups[0].get("fused")) == (name not in ("rmsprop", "adadelta"))
+        else:
+            assert not optimizer.param_groups[0].get("fused")
+        for _ in range(3):
+            optimizer.zero_grad()
+            net(torch.ones(4, 64)).square().sum().backward()
+            optimizer.step()
+        results.append(net[0].weight.detach())
+    torch.testing.assert_close(*results)
+
+
+def test_an_unknown_name_gets_the_nearest():
+    with pytest.raises(UserError, match="nearest: adam, adamw"):
+        build_optimizer([], name="adamv")
+    with pytest.raises(UserError, match="nearest: cosine"):
+        Schedule(
+            torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1),
+            name="cosin",
+            total_steps=1,
+            steps_per_epoch=1,
+        )
+
+
+# --- schedules against torch's own
+
+
+def test_step_is_torchs_step_lr():
+    expected = reference(lambda o: torch_schedules.StepLR(o, 2, 0.5), every=STEPS_PER_EPOCH)
+    assert lrs(*schedule("step")) == pytest.approx(expected)
+
+
+def test_exponential_is_torchs_exponential_lr():
+    expected = reference(lambda o: torch_schedules.ExponentialLR(o, 0.9), every=STEPS_PER_EPOCH)
+    assert lrs(*schedule("exponential")) == pytest.approx(expected)
+
+
+def test_cosine_is_torchs_cosine_annealing_lr_and_holds_its_end():
+    expected = reference(lambda o: torch_schedules.CosineAnnealingLR(o, TOTAL, eta_min=0.1 * 0.01))
+    optimizer, scheduler = schedule("cosine")
+    assert lrs(optimizer, scheduler) == pytest.approx(expected)
+    assert lrs(optimizer, scheduler, steps=3) == pytest.approx([0.001] * 3)
+
+
+@pytest.mark.parametrize("peak", [0.02, 0.1, 0.3, 0.5, 0.97])
+@pytest.mark.parametrize("total", [7, 30, 101])
+def test_one_cycle_is_torchs(peak, total):
+    def make(optimizer):
+        return torch_schedules.OneCycleLR(
+            optimizer,
+            max_lr=0.1,
+            total_steps=total,
+            pct_start=peak,
+            div_factor=25,
+            final_div_factor=400,
+            cycle_momentum=False,
+        )
+
+    own = {"peak_fraction": peak, "start_fraction": 1 / 25, "final_fraction": 1 / 25 / 400}
+    assert lrs(*schedule("one_cycle", total_steps=total, **own), steps=total) == pytest.approx(
+        reference(make, steps=total), rel=1e-9
+    )
+
+
+@pytest.mark.parametrize("total", [1, 2, 3])
+@pytest.mark.parametrize("peak", [0.0, 0.5, 1.0])
+def test_one_cycle_of_very_few_steps_is_finite(total, peak):
+    seen = lrs(*schedule("one_cycle", total_steps=total, peak_fraction=peak), steps=total + 2)
+    assert all(0 < lr <= 0.1 + 1e-12 for lr in seen)
+
+
+@pytest.mark.parametrize("per", ["epoch", "step"])
+def test_both_readings_of_inverse_time_decay(per):
+    times = [step if per == "step" else step // STEPS_PER_EPOCH for step in range(TOTAL)]
+    assert lrs(*schedule("inverse_time", per=per)) == pytest.approx([0.1 / (1 + 0.3 * t) for t in times])
+    divided, rates = 0.1, []
+    for before, now in zip([0, *times], times, strict=False):
+        divided = divided / 1.3 if now > before else divided
+        rates.append(divided)
+    assert lrs(*schedule("inverse_time_compound", per=per)) == pytest.approx(rates)
+
+
+def test_warm_up_is_torchs_linear_lr_and_multiplies():
+    warmup = int(1.4 * STEPS_PER_EPOCH)
+    expected = reference(
+        lambda o: torch_schedules.ChainedScheduler(
+            [
+                torch_schedules.LinearLR(o, start_factor=1 / warmup, total_iters=warmup - 1),
+                torch_schedules.CosineAnnealingLR(o, TOTAL, eta_min=0.0),
+            ]
+        )
+    )
+    found = lrs(*schedule("cosine", warmup_epochs=1.4, final_fraction=0.0))
+    assert found == pytest.approx(expected)
+    assert found[0] == pytest.approx(0.1 / warmup)
+
+
+def test_one_cycle_refuses_a_second_warm_up():
+    with pytest.raises(UserError, match=r"warmup_epochs=2"):
+        schedule("one_cycle", warmup_epochs=2)
+
+
+metrics = st.lists(
+    st.one_of(st.floats(-2, 2), st.sampled_from([0.5, 0.50001, 0.4999, 0.6, float("nan")])), max_size=40
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    values=metrics,
+    mode=st.sampled_from(["max", "min"]),
+    patience=st.integers(0, 4),
+    threshold=st.sampled_from([0.0, 1e-4, 0.1]),
+    factor=st.floats(0.1, 0.9),
+    min_fraction=st.sampled_from([0.0, 0.05]),
+)
+def test_plateau_is_torchs_reduce_on_plateau(values, mode, patience, threshold, factor, min_fraction):
+    own = {"factor": factor, "patience": patience, "threshold": threshold, "min_fraction": min_fraction}
+    optimizer, ours = schedule("plateau", mode=mode, **own)
+    theirs = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    torchs = torch_schedules.ReduceLROnPlateau(
+        theirs,
+        mode=mode,
+        factor=factor,
+        patience=patience,
+        threshold=threshold,
+        min_lr=0.1 * min_fraction,
+        eps=0,
+    )
+    for value in values:
+        optimizer.step()
+        ours.step()
+        ours.observe(value)
+        torchs.step(value)
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(theirs.param_groups[0]["lr"], rel=1e-9)
+
+
+def test_only_plateau_takes_a_metric():
+    with pytest.raises(ValueError, match="cosine watches no metric"):
+        schedule("cosine")[1].observe(0.5)
+
+
+# --- properties of all schedules
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from(sorted(SHAPES)),
+    stop=st.integers(0, TOTAL - 1),
+    warmup=st.sampled_from([0.0, 0.5, 2.0]),
+    values=st.lists(st.floats(0, 1), min_size=EPOCHS, max_size=EPOCHS),
+)
+def test_a_state_goes_on_identically(name, stop, warmup, values):
+    warmup = 0.0 if name == "one_cycle" else warmup
+
+    def run(optimizer, scheduler, first, last):
+        seen = []
+        for step in range(first, last):
+            seen.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+            if name == "plateau" and (step + 1) % STEPS_PER_EPOCH == 0:
+                scheduler.observe(values[step // STEPS_PER_EPOCH])
+        return seen
+
+    undisturbed = run(*schedule(name, warmup_epochs=warmup), 0, TOTAL)
+    optimizer, scheduler = schedule(name, warmup_epochs=warmup)
+    before = run(optimizer, scheduler, 0, stop)
+    state = scheduler.state_dict()
+    assert all(isinstance(value, int | float | None) for value in state.values())
+    optimizer, scheduler = schedule(name, warmup_epochs=warmup)
+    scheduler.load_state_dict(state)
+    assert before + run(optimizer, scheduler, stop, TOTAL) == undisturbed
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    name=st.sampled_from(sorted(SHAPES)),
+    step=st.integers(0, 10**6),
+    total=st.integers(1, 10**5),
+    steps_per_epoch=st.integers(1, 10**4),
+    warmup=st.floats(0, 10),
+)
+def test_rates_are_shares_never_negative(name, step, total, steps_per_epoch, warmup):
+    own = {} if name == "plateau" else ARGUMENTS[name]
+    share = rate(name, step, total_steps=total, steps_per_epoch=steps_per_epoch, warmup_epochs=warmup, **own)
+    assert 0 <= share <= 1 + 1e-12
+
+
+def test_a_longer_run_goes_on_along_the_new_curve():
+    optimizer, scheduler = schedule("cosine")
+    lrs(optimizer, scheduler, steps=TOTAL)
+    longer, again = schedule("cosine", total_steps=2 * TOTAL)
+    again.load_state_dict(scheduler.state_dict())
+    expected = 0.1 * rate(
+        "cosine", TOTAL, total_steps=2 * TOTAL, steps_per_epoch=STEPS_PER_EPOCH, **ARGUMENTS["cosine"]
+    )
+    assert longer.param_groups[0]["lr"] == expected

@@ -1,0 +1,190 @@
+"""A run that was stopped by a real signal at a known step goes on to the undisturbed run's bits; all in one process."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from callbacks.checkpoint import NumericError
+from callbacks.signals import Stopped
+from configs.errors import UserError
+from models.tasks.classification import Classification
+from train import train
+
+SMALL = [
+    "data=digits",
+    "data.forbid=[]",
+    "data.per_class=24",
+    "data.batch_size=32",
+    "augment=light",
+    "model=cnn",
+    "model.widths=[6,6]",
+    "trainer.max_epochs=4",
+    "callbacks=none",
+    "test=false",
+]
+STEPS = 7  # 240 images in batches of 32
+
+CASES = {
+    "one_cycle": ["optimizer=adamw", "scheduler=one_cycle"],
+    "ema": ["optimizer=sgd", "optimizer.lr=0.05", "scheduler=cosine", "callbacks.ema.decay=0.8"],
+    "plateau": ["optimizer=adam", "scheduler=plateau", "scheduler.patience=0", "scheduler.warmup_epochs=0.5"],
+    "accumulation": [
+        "optimizer=sgd",
+        "scheduler=step",
+        "scheduler.every_epochs=1",
+        "trainer.accumulate_grad_batches=2",
+    ],
+    "early_stopping": [
+        "optimizer=sgd",
+        "optimizer.lr=1e-6",
+        "callbacks.early_stopping.patience=2",
+        "trainer.max_epochs=9",
+    ],
+}
+
+
+@pytest.fixture
+def stop_at(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Send a signal to this process from inside the given training batch (counted over the run)."""
+    original = Classification.training_step
+
+    def arm(batch: int, signum: int = signal.SIGTERM) -> None:
+        seen = 0
+
+        def step(self: Any, *arguments: Any) -> Any:
+            nonlocal seen
+            seen += 1
+            if seen == batch:
+                os.kill(os.getpid(), signum)
+            return original(self, *arguments)
+
+        monkeypatch.setattr(Classification, "training_step", step)
+
+    yield arm
+    monkeypatch.setattr(Classification, "training_step", original)
+
+
+def last(runs: Path, name: str) -> dict[str, Any]:
+    (path,) = runs.glob(f"*/{name}/checkpoints/last.ckpt")
+    return torch.load(path, weights_only=True)
+
+
+def summary(runs: Path, name: str) -> dict[str, Any]:
+    (path,) = runs.glob(f"*/{name}/summary.json")
+    return json.loads(path.read_text())
+
+
+def same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(same(*pair) for pair in zip(one, other, strict=True))
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+def assert_same_end(runs: Path, one: str, other: str) -> None:
+    first, second = last(runs, one), last(runs, other)
+    for key in ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers"):
+        assert same(first.get(key), second.get(key)), key
+    assert (first["epoch"], first["global_step"]) == (second["epoch"], second["global_step"])
+    best = "BestCheckpoint", "EarlyStopping"
+    for key, state in first["callbacks"].items():
+        if key.startswith(best):
+            assert same(state, second["callbacks"][key]), key
+
+
+@pytest.mark.parametrize("batch", [1, STEPS + 3, 2 * STEPS], ids=["first-step", "mid-epoch", "epoch-end"])
+@pytest.mark.parametrize("case", list(CASES))
+def test_interrupted_equals_undisturbed(
+    case: str, batch: int, tmp_path: Path, stop_at: Any, request: Any
+) -> None:
+    overrides = [*SMALL, *CASES[case], f"paths.runs={tmp_path}"]
+    train([*overrides, "name=whole"])
+    stop_at(batch)
+    with pytest.raises(Stopped) as stopped:
+        train([*overrides, "name=cut", "resume=auto"])
+    assert stopped.value.exit_code == 143
+    assert summary(tmp_path, "cut")["status"] == "interrupted"
+    train([*overrides, "name=cut", "resume=auto"])
+    assert_same_end(tmp_path, "whole", "cut")
+    assert summary(tmp_path, "cut")["resumes"] == 1
+    whole, cut = (next(tmp_path.glob(f"*/{name}/metrics.csv")).read_text() for name in ("whole", "cut"))
+    assert whole == cut
+
+
+def test_negative_control_another_seed_after_the_stop_is_noticed(tmp_path: Path, stop_at: Any) -> None:
+    overrides = [*SMALL, *CASES["one_cycle"], f"paths.runs={tmp_path}"]
+    train([*overrides, "name=whole"])
+    stop_at(STEPS + 3)
+    with pytest.raises(Stopped):
+        train([*overrides, "name=cut", "resume=auto"])
+    train([*overrides, "name=cut", "resume=auto", "seed=1", "resume_allow=[seed]"])
+    with pytest.raises(AssertionError, match="state_dict"):
+        assert_same_end(tmp_path, "whole", "cut")
+
+
+def test_ctrl_c_once_tests_what_was_learnt(tmp_path: Path, stop_at: Any) -> None:
+    stop_at(2 * STEPS + 2, signal.SIGINT)
+    with pytest.raises(Stopped) as stopped:
+        train([*SMALL, "test=true", f"paths.runs={tmp_path}", "name=cut"])
+    assert stopped.value.exit_code == 130
+    found = summary(tmp_path, "cut")
+    assert found["status"] == "interrupted" and found["exit_code"] == 130
+    assert 0 < found["metrics"]["test/accuracy"] <= 1
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_is_never_saved(tmp_path: Path) -> None:
+    with pytest.raises(NumericError) as error:
+        train([*SMALL, "optimizer=sgd", "optimizer.lr=1e30", f"paths.runs={tmp_path}", "name=nan"])
+    assert error.value.exit_code == 5
+    assert summary(tmp_path, "nan")["status"] == "failed"
+    for path in tmp_path.glob("*/nan/checkpoints/*.ckpt"):
+        weights = torch.load(path, weights_only=True)["state_dict"]
+        assert all(torch.isfinite(weight).all() for weight in weights.values() if weight.is_floating_point())
+
+
+def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(tmp_path: Path, capsys: Any) -> None:
+    overrides = [*SMALL, *CASES["one_cycle"], f"paths.runs={tmp_path}"]
+    train([*overrides, "name=whole"])
+    train([*overrides, "name=cut"])
+    (path,) = tmp_path.glob("*/cut/checkpoints/last.ckpt")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    train([*overrides, "name=cut", "resume=auto"])
+    assert "damaged" in capsys.readouterr().out
+    assert_same_end(tmp_path, "whole", "cut")
+
+
+def test_other_data_under_the_same_run_is_refused(tmp_path: Path) -> None:
+    overrides = [*SMALL, f"paths.runs={tmp_path}", "name=cut", "trainer.max_epochs=1"]
+    train(overrides)
+    (path,) = tmp_path.glob("*/cut/checkpoints/last.ckpt")
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["lightbox"]["class_names"] = checkpoint["lightbox"]["class_names"][::-1]
+    torch.save(checkpoint, path)
+    with pytest.raises(UserError, match="class_names"):
+        train([*overrides, "resume=auto"])
+
+
+def test_resume_best_is_a_new_run_that_names_its_parent(tmp_path: Path) -> None:
+    overrides = [*SMALL, *CASES["plateau"], f"paths.runs={tmp_path}"]
+    train([*overrides, "name=parent"])
+    train(["resume=best", f"paths.runs={tmp_path}", "name=child", "trainer.max_epochs=6"])
+    found = summary(tmp_path, "child")
+    assert Path(found["parent"]).name == "parent"
+    assert found["metrics"]["val/accuracy"] >= summary(tmp_path, "parent")["metrics"]["val/accuracy"]
+
+
+def test_a_run_that_is_over_is_not_run_again(tmp_path: Path) -> None:
+    overrides = [*SMALL, f"paths.runs={tmp_path}", "name=whole", "trainer.max_epochs=1", "resume=auto"]
+    train(overrides)
+    with pytest.raises(UserError, match=r"epoch 1 of 1.*raise trainer.max_epochs"):
+        train(overrides)
+    train([*overrides, "trainer.max_epochs=2", "scheduler.restart=true"])
+    assert summary(tmp_path, "whole")["epochs"] == 2

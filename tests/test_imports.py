@@ -1,0 +1,301 @@
+"""The one-way streets between the folders, by reading every import; and what names and headers must say.
+
+Imports inside functions, relative imports and `import_module("...")` count. `if TYPE_CHECKING` counts for the
+direction of an import, but not for its cost.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("configs", "models", "datamodules", "callbacks", "benchmarks", "tests")
+HEAVY = {"timm", "albumentations", "wandb", "matplotlib", "sklearn", "optuna"}
+DRAWERS = {"util", "utils", "helper", "helpers", "misc", "common"}
+
+
+class Import(NamedTuple):
+    """One imported module: `file` and `line` of the statement, `name` with all its dots."""
+
+    file: str
+    line: int
+    name: str
+    at_module_level: bool
+
+    @property
+    def top(self) -> str:
+        return self.name.split(".")[0]
+
+    def within(self, folder: str) -> bool:
+        """Is the file in the folder?"""
+        return self.file.startswith(f"{folder}/")
+
+    @property
+    def in_entry_script(self) -> bool:
+        return "/" not in self.file
+
+    def reaches(self, *modules: str) -> bool:
+        """Is one of the modules imported, or something in it?"""
+        return any(self.name == module or self.name.startswith(f"{module}.") for module in modules)
+
+
+def imports_of(file: str, source: str) -> Iterator[Import]:
+    """Every import of a file; `from a import b` gives a.b, which may be a module or a thing in one."""
+    here = file.removesuffix(".py").split("/")[:-1]
+
+    def visit(node: ast.AST, runs_on_import: bool) -> Iterator[Import]:
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            names = [f"{module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Call) and node.args:
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            first = node.args[0].values[0] if isinstance(node.args[0], ast.JoinedStr) else node.args[0]
+            if called in ("import_module", "__import__") and isinstance(first, ast.Constant):
+                names = [str(first.value).rstrip(".")]
+        yield from (Import(file, node.lineno, name, runs_on_import) for name in names)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            runs_on_import = False
+        inside_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, runs_on_import and not inside_function)
+
+    yield from visit(ast.parse(source), True)
+
+
+def is_tests(file: str) -> bool:
+    return file.startswith("tests/")
+
+
+# Each street: what is said when it is left, and who leaves it, given the names of the entry scripts.
+STREETS: dict[str, Callable[[Import, set[str]], bool]] = {
+    "nets import torch only, and no sibling": lambda i, _: (
+        i.within("models/nets") and i.top != "torch" and i.top not in sys.stdlib_module_names
+    ),
+    "models outside tasks never import lightning": lambda i, _: (
+        i.within("models") and not i.within("models/tasks") and i.top == "lightning"
+    ),
+    "models never import datamodules": lambda i, _: i.within("models") and i.top == "datamodules",
+    "models never import callbacks": lambda i, _: i.within("models") and i.top == "callbacks",
+    "datamodules never import models": lambda i, _: i.within("datamodules") and i.top == "models",
+    "datamodules never import callbacks": lambda i, _: i.within("datamodules") and i.top == "callbacks",
+    "callbacks never import datamodules": lambda i, _: i.within("callbacks") and i.top == "datamodules",
+    "hydra and omegaconf: entry scripts, configs, tests": lambda i, _: (
+        i.top in ("hydra", "omegaconf") and not (i.in_entry_script or i.within("configs") or is_tests(i.file))
+    ),
+    "configs never import torch": lambda i, _: (
+        i.within("configs") and i.top in {"torch", "torchvision", "lightning", "torchmetrics", *HEAVY}
+    ),
+    "models and datamodules take from configs only errors and preprocessing": lambda i, _: (
+        (i.within("models") or i.within("datamodules"))
+        and i.top == "configs"
+        and not i.reaches("configs.errors", "configs.preprocessing")
+    ),
+    "wandb: callbacks/tracking.py alone": lambda i, _: (
+        i.reaches("wandb", "lightning.pytorch.loggers.WandbLogger", "lightning.pytorch.loggers.wandb")
+        and i.file != "callbacks/tracking.py"
+        and not is_tests(i.file)
+    ),
+    "nothing imports an entry script but tests, notebooks and sweep.py": lambda i, entry_scripts: (
+        i.top in entry_scripts and i.file != "sweep.py" and not is_tests(i.file)
+    ),
+    "entry scripts load only configs before main": lambda i, _: (
+        i.in_entry_script
+        and i.at_module_level
+        and i.top != "configs"
+        and i.top not in sys.stdlib_module_names
+        and not (i.file == "sweep.py" and i.top == "train")
+    ),
+    "heavy imports stand where they are used": lambda i, _: (
+        i.top in HEAVY and i.at_module_level and not is_tests(i.file)
+    ),
+    "lightning, never pytorch_lightning": lambda i, _: i.top in ("pytorch_lightning", "lightning_fabric"),
+}
+
+
+def violations(files: Mapping[str, str]) -> list[str]:
+    """What leaves a street, as `file:line imports name: street`; files are path from the root -> source."""
+    entry_scripts = {file.removesuffix(".py") for file in files if "/" not in file}
+    return [
+        f"{each.file}:{each.line} imports {each.name}: {street}"
+        for file, source in files.items()
+        for each in imports_of(file, source)
+        for street, leaves in STREETS.items()
+        if leaves(each, entry_scripts)
+    ]
+
+
+def drawers(paths: list[str]) -> list[str]:
+    """Files and folders named after being left over."""
+    return [path for path in paths if DRAWERS & {part.removesuffix(".py") for part in path.split("/")}]
+
+
+def project_files() -> dict[str, str]:
+    found = [*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))]
+    return {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in sorted(found)}
+
+
+def test_the_project_keeps_to_its_streets():
+    files = project_files()
+    assert {"train.py", "configs/help.py", "models/build.py", "tests/test_imports.py"} <= set(files)
+    assert violations(files) == []
+
+
+def test_there_are_no_drawers():
+    assert drawers(list(project_files())) == []
+    planted = ["models/utils.py", "utils/x.py", "configs/misc.py", "models/common/a.py", "helpers.py"]
+    assert drawers([*planted, "models/commons.py", "models/nets/utilities_of_war.py"]) == planted
+
+
+PLANTED = [
+    ("models/nets/a.py", "import torchvision", "nets import torch only"),
+    ("models/nets/a.py", "from models.nets.b import Block", "nets import torch only"),
+    ("models/nets/a.py", "from .b import Block", "nets import torch only"),
+    ("models/nets/a.py", "from . import b", "nets import torch only"),
+    ("models/nets/a.py", "def f():\n    from configs.errors import UserError", "nets import torch only"),
+    ("models/optim.py", "def f():\n    import lightning.pytorch as pl", "models outside tasks"),
+    ("models/build.py", "from datamodules.base import ImageDataModule", "models never import datamodules"),
+    ("models/build.py", "from ..datamodules import base", "models never import datamodules"),
+    ("models/tasks/a.py", "from ...datamodules import base", "models never import datamodules"),
+    (
+        "models/build.py",
+        "import importlib\nimportlib.import_module('datamodules.x')",
+        "models never import data",
+    ),
+    ("models/build.py", "from callbacks import csv_log", "models never import callbacks"),
+    (
+        "datamodules/a.py",
+        "class A:\n    def f(self):\n        import models",
+        "datamodules never import models",
+    ),
+    ("datamodules/a.py", "x = import_module(f'models.nets.{name}')", "datamodules never import models"),
+    ("datamodules/a.py", "import callbacks.signals", "datamodules never import callbacks"),
+    (
+        "callbacks/a.py",
+        "if TYPE_CHECKING:\n    from datamodules.base import X",
+        "callbacks never import data",
+    ),
+    ("callbacks/a.py", "from omegaconf import DictConfig", "hydra and omegaconf"),
+    ("models/tasks/a.py", "def f():\n    import hydra.utils", "hydra and omegaconf"),
+    ("configs/a.py", "def f():\n    import torch", "configs never import torch"),
+    ("configs/a.py", "def f():\n    from timm import list_models", "configs never import torch"),
+    ("models/a.py", "from configs.schema import RunConfig", "only errors and preprocessing"),
+    ("datamodules/a.py", "from configs import compose", "only errors and preprocessing"),
+    ("callbacks/pictures.py", "def f():\n    import wandb", "wandb: callbacks/tracking.py alone"),
+    (
+        "train.py",
+        "def f():\n    from lightning.pytorch.loggers import WandbLogger",
+        "wandb: callbacks/tracking.py",
+    ),
+    ("callbacks/a.py", "def f():\n    from train import run", "nothing imports an entry script"),
+    ("compare.py", "def f():\n    import train", "nothing imports an entry script"),
+    ("train.py", "import torch", "entry scripts load only configs"),
+    ("train.py", "try:\n    import hydra\nexcept ImportError:\n    pass", "entry scripts load only configs"),
+    ("callbacks/tracking.py", "import wandb", "heavy imports"),
+    ("datamodules/a.py", "class A:\n    from sklearn import datasets", "heavy imports"),
+    ("models/weights.py", "import timm.models", "heavy imports"),
+    ("callbacks/a.py", "import matplotlib.pyplot as plt", "heavy imports"),
+    ("callbacks/a.py", "from pytorch_lightning import Trainer", "never pytorch_lightning"),
+]
+
+
+@pytest.mark.parametrize(("file", "source", "street"), PLANTED)
+def test_a_planted_violation_is_found(file, source, street):
+    found = violations({"train.py": "", "compare.py": "", file: source})
+    assert any(street in line and line.startswith(f"{file}:") for line in found), found
+
+
+def test_every_street_has_a_planted_violation():
+    for street in STREETS:
+        assert any(part in street for _, _, part in PLANTED), street
+
+
+ALLOWED = [
+    ("models/nets/a.py", "import math\nimport torch.nn.functional as F\nfrom torch import nn"),
+    (
+        "models/tasks/a.py",
+        "from lightning import LightningModule\nfrom models import losses\nfrom ..optim import x",
+    ),
+    ("models/build.py", "from configs.errors import UserError\ndef f():\n    import timm"),
+    ("datamodules/a.py", "from . import splits\nfrom configs.preprocessing import Preprocessing"),
+    (
+        "callbacks/tracking.py",
+        "def f():\n    import wandb\n    from lightning.pytorch.loggers import WandbLogger",
+    ),
+    ("callbacks/a.py", "if TYPE_CHECKING:\n    import matplotlib\nfrom models.stages import stages"),
+    ("configs/a.py", "from hydra import compose\nfrom models.nets import NETS"),
+    (
+        "train.py",
+        "import sys\nfrom configs.launch import launch\ndef f():\n    import lightning, hydra, sklearn",
+    ),
+    ("sweep.py", "from train import train\ndef f():\n    import optuna"),
+    ("tests/test_a.py", "import wandb, timm, hydra\nfrom train import train\nimport datamodules, models"),
+]
+
+
+@pytest.mark.parametrize(("file", "source"), ALLOWED)
+def test_what_is_allowed_is_not_reported(file, source):
+    assert violations({"train.py": "", file: source}) == []
+
+
+# The header of an experiment file: its claim, only with measured numbers.
+CLAIM = {
+    "goal": r"\S.*",
+    "command": r"python train\.py .*experiment={name}\b.*",
+    "hardware": r"\S.*",
+    "minutes": r"\d+(\.\d+)?\b.*",
+    "result": r"\S+ mean \d+\.\d+, range \d+\.\d+ to \d+\.\d+ over ([3-9]|\d\d+) seeds\b.*",
+    "date": r"20\d\d-[01]\d-[0-3]\d",
+}
+
+
+def claim_problems(name: str, text: str) -> list[str]:
+    """What the claim of an experiment file lacks: `# key: value` lines before the first YAML key."""
+    header = re.split(r"^[^#\s]", text, maxsplit=1, flags=re.MULTILINE)[0]
+    lines = dict(re.findall(r"^#\s*(\w+):[ \t]*(.*?)[ \t]*$", header, flags=re.MULTILINE))
+    patterns = {
+        key: pattern.format(name=name) if key == "command" else pattern for key, pattern in CLAIM.items()
+    }
+    return [
+        f"{name}: wants `# {key}: ` like {pattern!r}, has {lines.get(key)!r}"
+        for key, pattern in patterns.items()
+        if not re.fullmatch(pattern, lines.get(key, ""))
+    ]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs/experiment").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_every_experiment_carries_its_claim(path):
+    assert claim_problems(path.stem, path.read_text(encoding="utf-8")) == []
+
+
+def test_a_claim_with_a_gap_is_found():
+    whole = "\n".join(
+        [
+            "# @package _global_",
+            "# goal: at least 0.9 with a small net",
+            "# command: python train.py experiment=a",
+            "# hardware: two CPU cores",
+            "# minutes: 1.5 a seed",
+            "# result: test/accuracy mean 0.9012, range 0.8990 to 0.9031 over 3 seeds (0, 1, 2)",
+            "# date: 2026-11-22",
+            "defaults:\n",
+        ]
+    )
+    assert claim_problems("a", whole) == []
+    assert claim_problems("b", whole), "the command names another experiment"
+    for key in CLAIM:
+        without = re.sub(rf"# {key}: .*\n", "", whole)
+        assert len(claim_problems("a", without)) == 1, key
+        assert len(claim_problems("a", without + f"# {key}: too late\n")) == 1, key
+        assert len(claim_problems("a", re.sub(rf"# {key}: .*", f"# {key}: ", whole))) == 1, key
+    assert claim_problems("a", whole.replace("over 3 seeds", "over 1 seeds"))

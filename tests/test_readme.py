@@ -1,0 +1,39 @@
+"""What the README tells people to type is accepted, and what it names is there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from configs.compose import compose_jobs
+
+from models.nets import NETS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"python train\.py([^`\n|&]*)", README)
+
+
+@pytest.mark.parametrize(
+    "command", sorted({command.strip() for command in COMMANDS if "resume" not in command})
+)
+def test_commands_compose(command):
+    words = [word for word in shlex.split(command.partition("--")[0])]
+    assert compose_jobs([word for word in words if word != "-m"], multirun="-m" in words)
+
+
+def test_the_two_commands_stand_there():
+    assert "\n    pip install -e . && python train.py\n" in README
+    assert '\n    pip install -e ".[dev]" && python -m pytest\n' in README
+
+
+def test_named_files_exist():
+    for name in re.findall(r"`((?:configs|models|datamodules|callbacks|tests|notebooks)/[\w./]*)`", README):
+        assert "NAME" in name or (ROOT / name).exists(), name
+
+
+def test_all_own_nets_are_named():
+    named = README.partition("**Nets of our own**")[2].partition("- **Optimisers**")[0]
+    for net in NETS:
+        stem, number = re.fullmatch(r"(\D+?)(\d*)", net).groups()
+        assert f"`{net}`" in named or (stem in named and f"`{number}`" in named), net

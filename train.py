@@ -1,0 +1,170 @@
+"""Train, test and record one run: `python train.py data=fashion_mnist model=resnet20 optimizer.lr=0.1`.
+
+`python train.py --help` lists what can be chosen; `train([...])` is the same from Python.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from configs.launch import launch
+
+if TYPE_CHECKING:
+    from configs.schema import RunConfig
+
+
+def train(overrides: Sequence[str] = ()) -> dict[str, float]:
+    """Train as `python train.py OVERRIDES` does; return the metrics of the best checkpoint.
+
+    Raises:
+        UserError: a mistake in the overrides, or data or weights that are not there.
+    """
+    from configs.compose import compose
+
+    return run(compose(overrides))
+
+
+def run(config: "RunConfig") -> dict[str, float]:
+    """One run: data -> net and task -> trainer -> fit -> test of the best checkpoint -> record."""
+    from callbacks.build import build_loggers, build_training
+    from callbacks.outcome import fit, score_best
+    from callbacks.provenance import recording
+    from callbacks.resume import find_start
+
+    data = build_data(config)
+    task = build_task(config, data)
+    start = find_start(
+        run_folder=config.run_folder,
+        parent=config.parent,
+        resume=config.resume,
+        max_epochs=config.trainer.max_epochs,
+        card=task.card,
+        allowed=config.resume_allow,
+    )
+    with recording(run_folder(config), facts(config, task)) as record:
+        keep_inputs(record, config, data)
+        training = build_training(
+            record=record,
+            arguments=config.trainer.lightning_arguments(),
+            callbacks=config.callbacks.to_plain(),
+            monitor=config.monitor,
+            monitor_mode=config.monitor_mode,
+            loggers=build_loggers(
+                record=record, logger=config.logger.to_plain(), config=config.to_plain(), step=start.step
+            ),
+        )
+        stopped = fit(training, task, data, start)
+        metrics = score_best(
+            record, training, task, data, test=config.test, arguments=config.trainer.computing_arguments()
+        )
+        if stopped:
+            raise stopped
+    return metrics
+
+
+def build_data(config: "RunConfig") -> Any:
+    """The data module that `data._target_` names, on disk and ready to be asked for its classes."""
+    from importlib import import_module
+
+    from configs.runs import rooted
+
+    module, _, name = config.data.target.rpartition(".")
+    root = None if config.data.root is None else rooted(config.data.root)
+    data = getattr(import_module(module), name)(
+        root=root, data_dir=rooted(config.paths.data), **config.data.arguments
+    )
+    data.prepare_data()
+    return data
+
+
+def build_task(config: "RunConfig", data: Any) -> Any:
+    """Introduce data and net to each other: classes, channels, preprocessing; then the task that the data declares."""
+    from lightning import seed_everything
+
+    from configs.preprocessing import choose
+    from models.build import build_net, net_input
+    from models.tasks import task_class
+
+    model = config.model
+    preprocessing = choose(
+        net_input(name=model.name, source=model.source, weights=model.weights),
+        image_size=config.data.image_size,
+        native_size=data.image_size,
+        channels=data.channels,
+        mean=data.mean,
+        std=data.std,
+    )
+    data.configure(
+        seed=config.seed, preprocessing=preprocessing, recipe=config.augment, **config.data.feeding_arguments()
+    )
+    data.setup("fit")
+    net_arguments = {
+        "name": model.name,
+        "source": model.source,
+        "arguments": model.net_arguments(),
+        "num_classes": len(data.class_names),
+        "in_channels": preprocessing.channels,
+        "image_size": preprocessing.image_size,
+    }
+    seed_everything(config.seed, verbose=False)
+    net = build_net(**net_arguments, weights=model.weights)
+    if config.trainer.compile:
+        net.compile()
+    card = {
+        "schema": 1,
+        "task": data.task,
+        "model": net_arguments,
+        "class_names": list(data.class_names),
+        "preprocessing": preprocessing.to_dict(),
+        "split_seed": config.data.split_seed,
+        "data_fingerprint": data.fingerprint(),
+        "config": config.to_plain(),
+    }
+    return task_class(data.task)(
+        net=net,
+        class_names=data.class_names,
+        optimizer=config.optimizer.to_plain(),
+        scheduler=config.scheduler.to_plain(),
+        monitor=config.monitor,
+        monitor_mode=config.monitor_mode,
+        channels_last=config.trainer.channels_last,
+        card=card,
+        **config.loss.to_plain(),
+    )
+
+
+def run_folder(config: "RunConfig") -> Any:
+    """The folder of the run that goes on, or a new one."""
+    from configs.runs import new_folder, rooted
+
+    if config.run_folder is not None:
+        return config.run_folder
+    return new_folder(rooted(config.paths.runs), config.kind, config.name, reuse=config.resume == "auto")
+
+
+def facts(config: "RunConfig", task: Any) -> dict[str, Any]:
+    """What the summary says from the first moment on."""
+    from callbacks.provenance import command_line
+
+    parameters = list(task.net.parameters())
+    return {
+        "seed": config.seed,
+        "command": command_line(config.command),
+        "experiment": config.experiment,
+        "monitor": config.monitor,
+        "parent": None if config.parent is None else str(config.parent),
+        "parameters": sum(parameter.numel() for parameter in parameters),
+        "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+        "world_size": 1,
+        "data_fingerprint": task.card["data_fingerprint"],
+    }
+
+
+def keep_inputs(record: Any, config: "RunConfig", data: Any) -> None:
+    """Write what repeats the run: its configuration and which image is in which split."""
+    record.write("config.yaml", config.to_yaml())
+    record.write_table("splits.csv", ("file", "class", "split"), data.split_table())
+
+
+if __name__ == "__main__":
+    sys.exit(launch(run, sys.argv[1:]))
