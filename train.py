@@ -70,15 +70,13 @@ def build_data(config: "RunConfig") -> Any:
 
     module, _, name = config.data.target.rpartition(".")
     root = None if config.data.root is None else rooted(config.data.root)
-    data = getattr(import_module(module), name)(
-        root=root, data_dir=rooted(config.paths.data), **config.data.arguments
-    )
+    data = getattr(import_module(module), name)(root=root, data_dir=rooted(config.paths.data), **config.data.arguments)
     data.prepare_data()
     return data
 
 
 def build_task(config: "RunConfig", data: Any) -> Any:
-    """Introduce data and net to each other: classes, channels, preprocessing; then the task that the data declares."""
+    """Introduce data and net to each other (classes, channels, preprocessing); then the data's task."""
     from lightning import seed_everything
 
     from configs.preprocessing import choose
@@ -95,10 +93,13 @@ def build_task(config: "RunConfig", data: Any) -> Any:
         std=data.std,
     )
     data.configure(
-        seed=config.seed, preprocessing=preprocessing, recipe=config.augment, **config.data.feeding_arguments()
+        seed=config.seed,
+        preprocessing=preprocessing,
+        recipe=config.augment,
+        **config.data.feeding_arguments(),
     )
     data.setup("fit")
-    net_arguments = {
+    net_arguments: dict[str, Any] = {
         "name": model.name,
         "source": model.source,
         "arguments": model.net_arguments(),

@@ -71,8 +71,12 @@ def build_training(
         chosen.append(LearningRateMonitor(**callbacks["learning_rate"]))
     if callbacks["progress"]:
         chosen.append(Progress())
-    own = {key: value for key, value in callbacks.items() if isinstance(value, Mapping) and "_target_" in value}
-    chosen += [_own_callback(value) for value in own.values()]
+    sections = [value for value in callbacks.values() if isinstance(value, Mapping)]
+    chosen += [_own_callback(section) for section in sections if "_target_" in section]
+    if len(loggers) > 1:
+        from callbacks.tracking import CheckpointArtifacts
+
+        chosen.append(CheckpointArtifacts(folder=record.checkpoints))
     trainer = Trainer(
         **_with_profiler(arguments, record.folder),
         logger=loggers,
@@ -101,10 +105,9 @@ def build_loggers(*, record: RunRecord, logger: Mapping[str, Any], config: dict[
 
         own = {key: value for key, value in logger.items() if key != "name"}
         run_id = (record.summary["tracking"] or {}).get("id") or _tracking_id(record.folder)
-        tracker = wandb_logger(
-            **own, run_folder=record.folder, run_id=run_id, name=record.folder.name, config=config
-        )
-        record.update(tracking={"id": run_id, "url": tracker.experiment.url})
+        tracker = wandb_logger(**own, run_folder=record.folder, run_id=run_id, name=record.folder.name, config=config)
+        url = None if tracker.experiment.offline else tracker.experiment.url
+        record.update(tracking={"id": run_id, "url": url})
         loggers.append(tracker)
     return loggers
 

@@ -30,7 +30,7 @@ class NumericError(Exception):
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, flushes to disk, then renames: a kill leaves the old file or the new one.
 
-    Lightning's own goes through the system's temporary folder, which may be another file system, where a rename is a copy.
+    Lightning's own goes through the system's temporary folder, which may be another file system.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -42,7 +42,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(fresh, target)
+        fresh.replace(target)
         _sync_folder(target.parent)
 
 
@@ -72,7 +72,7 @@ def is_whole(path: Path) -> bool:
 
 def newest_whole(folder: Path) -> tuple[Path, list[Path]]:
     """The newest of last.ckpt and previous.ckpt that is whole, and the damaged ones passed over."""
-    damaged = []
+    damaged: list[Path] = []
     for name in ("last.ckpt", "previous.ckpt"):
         path = folder / name
         if path.is_file():
@@ -109,7 +109,7 @@ class BestCheckpoint(Checkpoint):
         self.epoch: int | None = None
         self.metrics: dict[str, float] = {}
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Save if this epoch is the best so far."""
         if not _validated(trainer):
             return
@@ -212,7 +212,7 @@ def _keep(last: Path, previous: Path) -> None:
         import shutil
 
         shutil.copyfile(last, link)
-    os.replace(link, previous)
+    link.replace(previous)
 
 
 def _epoch(trainer: Trainer) -> int:
@@ -227,4 +227,4 @@ def _validated(trainer: Trainer) -> bool:
 
 def _validates_now(trainer: Trainer, batch_idx: int) -> bool:
     interval = trainer.val_check_batch
-    return bool(interval) and math.isfinite(interval) and (batch_idx + 1) % int(interval) == 0
+    return interval is not None and math.isfinite(interval) and (batch_idx + 1) % int(interval) == 0

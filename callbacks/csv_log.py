@@ -74,7 +74,7 @@ class CsvLog(Logger):
             writer.writerows(self._rows[:-1])
             self._last_row_at = file.tell()
             writer.writerow(self._rows[-1])
-        os.replace(fresh, self._path)
+        fresh.replace(self._path)
         self._written = True
 
     def _write_last(self, *, replace: bool) -> None:

@@ -8,8 +8,8 @@ from lightning import Callback, LightningModule, Trainer
 class LearningRateMonitor(Callback):
     """Record `lr`, the rate of the head's group, with which an optimiser step was made.
 
-    It writes after the first step and after every `every_n_steps`-th; the row's step is the number of steps
-    made. (Lightning's own monitor names it after optimiser and group, such as `lr-AdamW/pg1`.)
+    It writes after the first step, after every `every_n_steps`-th and at each epoch's end; the row's step is the number of
+    steps made. (Lightning's own monitor names it after optimiser and group, such as `lr-AdamW/pg1`.)
 
     Args:
         every_n_steps: optimiser steps between two records; accumulated batches count once.
@@ -21,9 +21,7 @@ class LearningRateMonitor(Callback):
         self.every_n_steps = every_n_steps
         self._steps, self._lr = 0, 0.0
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Note the rate now: after the batch, the schedule has already set the next one."""
         self._steps = trainer.global_step
         self._lr = trainer.optimizers[0].param_groups[-1]["lr"]
@@ -34,5 +32,12 @@ class LearningRateMonitor(Callback):
         """Record it where this batch completed a step."""
         steps = trainer.global_step
         if steps > self._steps and (steps == 1 or steps % self.every_n_steps == 0):
-            for logger in trainer.loggers:
-                logger.log_metrics({"lr": float(self._lr)}, step=steps)
+            self._record(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record the rate of the epoch's last step, beside the epoch's other figures."""
+        self._record(trainer)
+
+    def _record(self, trainer: Trainer) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics({"lr": float(self._lr)}, step=trainer.global_step)

@@ -65,7 +65,13 @@ def score_best(
         for logger in training.trainer.loggers:
             logger.log_metrics(found, step=training.trainer.global_step)
         count = len(data.splits["test"])
-        record.update(**{"test/accuracy_interval": wilson_interval(metrics["test/accuracy"], count)})
+        low, high = wilson_interval(metrics["test/accuracy"], count)
+        record.update(**{"test/accuracy_interval": [low, high]})
+        print(
+            f"test/accuracy {metrics['test/accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f}, {count} images) "
+            f"of epoch {(training.best.epoch or 0) + 1}",
+            flush=True,
+        )
     trainer = training.trainer
     record.update(
         metrics=metrics,
@@ -77,4 +83,8 @@ def score_best(
     )
     for logger in trainer.loggers:
         logger.finalize("success")
+    if len(trainer.loggers) > 1:
+        from callbacks.tracking import finish
+
+        finish()
     return metrics

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -40,6 +39,7 @@ class Progress(Callback):
         self.terminal = terminal
         self._bar: Bar | None = None
         self._line_due = False
+        self._epoch_words = ("", "")
         self._started = self._refreshed = 0.0
         self._first_batch = 0
         self._counted = (0, 0.0)
@@ -131,7 +131,7 @@ class Progress(Callback):
 
 def _is_terminal() -> bool:
     # Not rich's own test: FORCE_COLOR, common in continuous integration, would put codes into a file.
-    return sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+    return sys.stdout.isatty()
 
 
 def _open_bar(*, completed: int, total: int | None) -> "Bar":

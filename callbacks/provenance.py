@@ -56,7 +56,7 @@ class RunRecord:
         """Write a text file of the run folder, whole or not at all."""
         fresh = self.folder / f".{name}.tmp"
         fresh.write_text(text, encoding="utf-8")
-        os.replace(fresh, self.folder / name)
+        fresh.replace(self.folder / name)
 
     def write_table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Write a CSV file of the run folder."""
@@ -175,4 +175,3 @@ def wilson_interval(share: float, count: int) -> list[float]:
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     return [max(0.0, centre - half), min(1.0, centre + half)]
-

@@ -72,7 +72,10 @@ def find_start(
             f"{folder}: {path.name} is of epoch {done} of {max_epochs}"
             f"{', stopped early' if done < max_epochs else ''}; nothing is left to train: raise trainer.max_epochs"
         )
-    print(f"going on with {folder} from {path.name}, epoch {stored['epoch']}, step {stored['global_step']}", flush=True)
+    print(
+        f"going on with {folder} from {path.name}, epoch {stored['epoch']}, step {stored['global_step']}",
+        flush=True,
+    )
     return Start(checkpoint=path, step=int(stored["global_step"]))
 
 
@@ -82,7 +85,12 @@ def _stopped_early(stored: Mapping[str, Any]) -> bool:
 
 def _refuse_another(path: Path, stored: Mapping[str, Any], card: Mapping[str, Any], allowed: list[str]) -> None:
     differences = []
-    for key, owner in (("model", "model"), ("class_names", "data"), ("data_fingerprint", "data"), ("preprocessing", "data")):
+    for key, owner in (
+        ("model", "model"),
+        ("class_names", "data"),
+        ("data_fingerprint", "data"),
+        ("preprocessing", "data"),
+    ):
         if stored.get(key) != card.get(key) and owner not in {name.partition(".")[0] for name in allowed}:
             differences.append(f"{path.name}: its {key} is {stored.get(key)}, today's is {card.get(key)}")
     if differences:

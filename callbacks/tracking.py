@@ -38,7 +38,7 @@ def wandb_logger(
     tags: list[str] | None = None,
     notes: str | None = None,
 ) -> "WandbLogger":
-    """A started logger; offline, with one line that says why, where there is no key or no connection.
+    """A started logger: one line names its page, or says why it is offline: no key, or no connection.
 
     An offline or disabled mode that the user set in WANDB_MODE is kept. A run of wandb's that is still open
     in this process is ended first: Lightning would go on writing into it.
@@ -71,7 +71,8 @@ def wandb_logger(
             id=run_id,
             config=config,
             mode=mode,
-            settings=wandb.Settings(init_timeout=30, console="off"),  # train.log has what was printed
+            # Not silent, it writes to standard output even after the program's own last line.
+            settings=wandb.Settings(init_timeout=20, silent=True, console="off"),
         )
         _ = logger.experiment  # starts the run; what is wrong should show before training
         return logger
@@ -82,13 +83,13 @@ def wandb_logger(
     reason = _why_offline(settings.base_url, settings.api_key)
     if reason is None:
         try:
-            return start("online")
+            logger = start("online")
+            _say(f"wandb: {logger.experiment.url}")
+            return logger
         except wandb.errors.Error as error:
             reason = str(error).strip().splitlines()[0].rstrip(".")
-            finish()
-    line = f"wandb: offline, {reason}; upload later with: wandb sync {run_folder / 'wandb'}/offline-run-*"
-    print(line, flush=True)
-    log.info(line)
+            wandb.teardown()  # its service still holds the id of the run that did not start
+    _say(f"wandb: offline, {reason}; upload later with: wandb sync {run_folder / 'wandb'}/offline-run-*")
     return start("offline")
 
 
@@ -125,6 +126,11 @@ class CheckpointArtifacts(Callback):
             for path in files:
                 artifact.add_file(str(path), name=path.name)
             logger.experiment.log_artifact(artifact)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+    log.info(line)
 
 
 def _why_offline(url: str, key: str | None) -> str | None:

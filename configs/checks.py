@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from configs import names, signatures
 from configs.errors import nearest, unknown
+from configs.files import is_file
 from configs.mistakes import wrong_values
 from configs.net_arguments import ARGUMENTS
 from configs.schema import MONITORS, Settings
@@ -132,9 +133,7 @@ def _net_arguments(model: Mapping[str, Any]) -> Mistakes:
     if place not in ARGUMENTS:
         target = f"models.nets.{place.replace(':', '.')}"
         filled_in = frozenset({"num_classes", "in_channels", "image_size"})
-        yield from _of_class(
-            ("model",), model, ours=list(Model.model_fields), target=target, filled_in=filled_in
-        )
+        yield from _of_class(("model",), model, ours=list(Model.model_fields), target=target, filled_in=filled_in)
         return
     try:
         ARGUMENTS[place].model_validate(given)
@@ -185,7 +184,7 @@ def _weights(config: Settings, written: Set[str]) -> Mistakes:
         elif model.source == "own":
             fix = "give model.weights=FILE or transfer.allow_random=true"
             yield ("transfer",), f"={transfer.name}: {model.name} has no default weights; {fix}"
-    if start.endswith(FILE_ENDINGS) and not Path(start).expanduser().is_file():
+    if start.endswith(FILE_ENDINGS) and not is_file(Path(start).expanduser()):
         yield ("model", "weights"), f"={start}: there is no such file"
 
 
@@ -219,9 +218,7 @@ def _batches(config: Settings, written: Set[str]) -> Mistakes:
         if data.batch_size % parts:
             near = max(parts, round(data.batch_size / parts) * parts)
             how = f"must divide by {parts} (devices x nodes x accumulate_grad_batches), such as {near}"
-            if {"data.batch_size", "trainer.accumulate_grad_batches"} & written == {
-                "trainer.accumulate_grad_batches"
-            }:
+            if {"data.batch_size", "trainer.accumulate_grad_batches"} & written == {"trainer.accumulate_grad_batches"}:
                 yield ("trainer", "accumulate_grad_batches"), f": data.batch_size={data.batch_size} {how}"
             else:
                 yield ("data", "batch_size"), f"={data.batch_size}: {how}"

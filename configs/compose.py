@@ -5,27 +5,23 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
-from configs import files, literal, names, resume, signatures
-from configs.checks import CHECKS, forbidden_targets, foreign_arguments
+from configs import files, literal, resume, signatures
 from configs.composition import PRESETS, Composition, compose_groups, names_as_text
 from configs.errors import UserError, shorten
 from configs.files import Keys
 from configs.literal import Line
-from configs.mistakes import follow, show, value_at, wrong_values
-from configs.schema import RunConfig, Settings, all_keys, config_from_plain, fields_of, path_keys, text_keys
+from configs.mistakes import show
+from configs.schema import RunConfig, config_from_plain, fields_of, path_keys, text_keys
 from configs.sections import Data
 from configs.unknown_key import unknown_key
+from configs.validate import Checker, settle
 
 __all__ = ["RunConfig", "compose", "compose_jobs", "config_from_plain"]
 
 Job = list[tuple[Line, Any]]
-EXCLUSIVE = ("optimizer", "scheduler", "logger", "transfer")
-"""Groups whose keys depend on the choice, which is why their `name` is not set by hand."""
 
 
 def compose(overrides: Sequence[str] = ()) -> RunConfig:
@@ -128,11 +124,7 @@ def _parameter(keys: Keys, raw: Mapping[str, Any]) -> signatures.Parameter | Non
         section = section.get(key, {}) if isinstance(section, Mapping) else {}
     target = section.get("_target_") if isinstance(section, Mapping) else None
     known_data_key = keys[0] == "data" and keys[-1] in fields_of(Data)
-    if (
-        not isinstance(target, str)
-        or known_data_key
-        or target.split(".")[0] not in ("datamodules", "callbacks")
-    ):
+    if not isinstance(target, str) or known_data_key or target.split(".")[0] not in ("datamodules", "callbacks"):
         return None
     try:
         return (signatures.parameters(target) or {}).get(keys[-1])
@@ -148,11 +140,13 @@ def _check(job: Job, composition: Composition, tail: str) -> tuple[RunConfig | N
         composition: the files.
         tail: what a fixed `name` gets, so that the runs of a grid are told apart.
     """
-    if not isinstance(composition.raw.get("data"), dict):
-        return None, []  # the files cannot be merged, which is reported
     raw = copy.deepcopy(composition.raw)
     wrong = _apply(job, raw, tail)
-    checker = _Checker(job, composition)
+    checker = Checker(
+        composition,
+        typed=(line.keys for line, _ in job if not line.is_group),
+        chosen=(line.key for line, _ in job if line.is_group),
+    )
     folder, stored = None, None
     if raw.get("resume") is not None:
         try:
@@ -169,7 +163,7 @@ def _check(job: Job, composition: Composition, tail: str) -> tuple[RunConfig | N
     wrong += checker.all_mistakes(raw)
     if wrong or composition.problems:
         return None, wrong
-    config = _settle(raw)
+    config = settle(raw)
     if folder is not None and stored is not None:
         wrong += [f"command line: {one}" for one in resume.refused_changes(stored, config)]
         resume.place_in(config, folder)
@@ -195,9 +189,7 @@ def _apply(job: Job, raw: dict[str, Any], tail: str) -> list[str]:
             section = inner
         last = line.keys[-1]
         if section is None:
-            wrong.append(
-                f"command line: unknown key {line.key}; {'.'.join(line.keys[:-1])} has no keys of its own"
-            )
+            wrong.append(f"command line: unknown key {line.key}; {'.'.join(line.keys[:-1])} has no keys of its own")
         elif line.delete:
             if last not in section:
                 wrong.append(f"command line: ~{line.key}: {unknown_key(line.keys)}")
@@ -211,135 +203,10 @@ def _apply(job: Job, raw: dict[str, Any], tail: str) -> list[str]:
     return wrong
 
 
-class _Checker:
-    """Finds every mistake of one job and says where it stands."""
-
-    def __init__(self, job: Job, composition: Composition) -> None:
-        self._composition = composition
-        self._typed = {line.keys for line, _ in job if not line.is_group}
-        self._chosen = {line.keys for line, _ in job if line.is_group}
-        typed = {".".join(keys[:length]) for keys in self._typed for length in range(1, len(keys) + 1)}
-        self.written = typed | set(composition.written())
-
-    def all_mistakes(self, raw: dict[str, Any]) -> list[str]:
-        """Messages in the order of the sections; `raw` is not changed."""
-        raw = copy.deepcopy(raw)
-        found = dict(forbidden_targets(raw))
-        for keys, text in self._set_by_choice(raw):
-            found.setdefault(keys, text)
-        faulty: set[str] = set()
-        try:
-            config = Settings.model_validate(raw)
-        except ValidationError as error:
-            errors: list[dict[str, Any]] = [dict(one) for one in error.errors()]
-            for keys, text in self._wrong(errors, raw):
-                found.setdefault(keys, text)
-            faulty = {str(one["loc"][0]) for one in errors if one["type"] != "extra_forbidden"}
-            config = Settings.model_validate(_without_mistakes(raw, errors, faulty))
-        for keys, text in foreign_arguments(raw):
-            longer = [typed for typed in self._typed if typed[: len(keys)] == keys and len(typed) > len(keys)]
-            if keys[0] == "callbacks" and longer and text.startswith("unknown key"):
-                found.update({typed: unknown_key(typed) for typed in longer})  # callbacks.emma.decay
-            else:
-                found.setdefault(keys, text)
-        faulty |= {keys[0] for keys, text in found.items() if not text.startswith("unknown key")}
-        for check, sections in CHECKS.items():
-            if not sections & faulty:
-                found.update({keys: text for keys, text in check(config, self.written) if keys not in found})
-        return [self._message(keys, text) for keys, text in found.items() if not self._spurious(keys, text)]
-
-    def _set_by_choice(self, raw: dict[str, Any]) -> Iterator[tuple[Keys, str]]:
-        """Keys that follow from a choice but were typed; put back, or the rest would not fit."""
-        before = self._composition.raw
-        for keys in [*((group, "name") for group in EXCLUSIVE), ("model", "source"), ("model", "name")]:
-            generic = self._composition.chosen.get("model") in ("own", *names.LIBRARIES)
-            if keys not in self._typed or (keys == ("model", "name") and generic):
-                continue
-            value = raw[keys[0]][keys[1]]
-            if value != before[keys[0]].get(keys[1]):
-                yield keys, f"={show(value)} follows from the choice; write {keys[0]}={value}"
-                raw[keys[0]][keys[1]] = before[keys[0]].get(keys[1])
-
-    def _wrong(self, errors: list[dict[str, Any]], raw: dict[str, Any]) -> Iterator[tuple[Keys, str]]:
-        """What the schema says, with unknown keys as they were typed."""
-        values = wrong_values(errors, raw)
-        for one in errors:
-            keys = follow(one["loc"], raw)
-            if one["type"] == "extra_forbidden":
-                section = raw.get(keys[0])
-                choice = section.get("name") if isinstance(section, dict) and keys[0] in EXCLUSIVE else None
-                here = raw if len(keys) == 1 else section
-                siblings = [name for name in here or {} if name != keys[-1]] if choice else None
-                for typed in [typed for typed in self._typed if typed[: len(keys)] == keys] or [keys]:
-                    yield typed, unknown_key(typed, siblings=siblings, choice=choice, at=len(keys) - 1)
-            elif one["type"] == "missing":
-                yield (*keys, str(one["loc"][-1])), " is needed"
-            elif len(keys) == 1 and keys[0] in files.groups() and isinstance(raw[keys[0]], str):
-                yield (
-                    keys,
-                    f"={raw[keys[0]]}: a choice stands in the defaults list: - override /{keys[0]}: NAME",
-                )
-            else:
-                yield keys, values[keys]
-
-    def _message(self, keys: Keys, text: str) -> str:
-        said = text if text.startswith("unknown key") else f"{'.'.join(keys)}{text}"
-        return f"{self._place(keys)}: {said}"
-
-    def _place(self, keys: Keys) -> str:
-        typed = any(typed == keys[: len(typed)] or keys == typed[: len(keys)] for typed in self._typed)
-        if typed or keys in self._chosen:
-            return "command line"
-        return self._composition.place(keys)
-
-    def _spurious(self, keys: Keys, text: str) -> bool:
-        """Whether a key only seems unknown, because the choice that has it is itself the mistake."""
-        replaced = self._composition.replaced
-        affected = keys[0] in replaced or bool(replaced & set(PRESETS))
-        return affected and text.startswith("unknown key") and ".".join(keys) in all_keys()
-
-
-def _without_mistakes(raw: dict[str, Any], errors: list[dict[str, Any]], faulty: set[str]) -> dict[str, Any]:
-    """What can be checked further: without unknown keys, and with default sections for those of wrong values."""
-    rest = copy.deepcopy({key: value for key, value in raw.items() if key not in faulty})
-    for one in errors:
-        keys = follow(one["loc"], raw)
-        if keys[0] not in faulty:
-            value_at(keys[:-1], rest).pop(keys[-1], None)
-    return rest
-
-
-def _settle(raw: Mapping[str, Any]) -> RunConfig:
-    """The checked configuration with what follows from it: weights, recipe without forbidden lines."""
-    config = RunConfig.model_validate(dict(raw))
-    if config.model.weights == "none" and (config.model.pretrained or _means_default(config)):
-        config.model.weights = "default"
-    config.dropped_augment = [
-        name for name, given in config.augment.items() if given is not None and name in config.data.forbid
-    ]
-    config.augment = {
-        name: given
-        for name, given in config.augment.items()
-        if given is not None and name not in config.dropped_augment
-    }
-    return config
-
-
-def _means_default(config: RunConfig) -> bool:
-    """A mode other than scratch, where no weights are named and none are not allowed."""
-    return (
-        config.transfer.name != "scratch"
-        and not config.transfer.allow_random
-        and config.model.source != "own"
-    )
-
-
 def _command(job: Iterable[tuple[Line, Any]]) -> list[str]:
     """The job's own command line: one value for each key."""
     words = []
     for line, value in job:
         single = len(line.values) == 1
-        words.append(
-            line.text if single else f"{line.key}={value if isinstance(value, str) else show(value)}"
-        )
+        words.append(line.text if single else f"{line.key}={value if isinstance(value, str) else show(value)}")
     return words

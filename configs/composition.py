@@ -10,6 +10,7 @@ from typing import Any
 from configs import files, names
 from configs.errors import unknown
 from configs.files import Document, Keys
+from configs.schema import Settings
 
 _CHOICE = re.compile(r"[\w\-][\w.\-]*(/[\w\-][\w.\-]*)*")
 PRESETS = ("experiment", "debug")
@@ -77,9 +78,7 @@ def compose_groups(given: Mapping[str, str | None]) -> Composition:
             if not overrides:
                 _follow(group, other, document.name, result, stack=(f"{preset}/{choice}",))
             elif group not in chosen:
-                result.problems.append(
-                    f"{document.name}: defaults: {unknown('group', group, files.groups())}"
-                )
+                result.problems.append(f"{document.name}: defaults: {unknown('group', group, files.groups())}")
             elif group not in given:
                 chosen[group] = other
         if len(result.problems) > before:  # Hydra could not merge it
@@ -92,23 +91,31 @@ def compose_groups(given: Mapping[str, str | None]) -> Composition:
         place = "command line" if group in given else _chooser(group, result)
         document = _follow(group, choice, place, result, stack=())
         if document is None:
-            chosen[group] = defaults[group] if choice != defaults[group] else None
-            document = files.read(
-                files.FOLDER / group / f"{defaults[group]}.yaml", f"{group}/{defaults[group]}.yaml"
-            )
+            chosen[group], document = _stand_in(group, broken=choice, preferred=defaults.get(group))
         result.documents[group] = document
     result.chosen = chosen
-    if not (train.problems or _broken(result)):
+    if not train.problems:
         result.raw = _merge(chosen, result)
+        if not result.raw and any(chosen.get(preset) for preset in PRESETS):  # they may be what Hydra refuses
+            result.raw = _merge({**chosen, **dict.fromkeys(PRESETS)}, result)
+            result.replaced.update(PRESETS)
+    if not result.raw:  # nothing can be merged: the schema's defaults stand in, to check the command line by
+        result.raw = Settings().to_plain()
+        result.replaced.update(files.groups())
     if net is not None and isinstance(result.raw.get("model"), dict) and not _names_net(result):
         result.raw["model"]["name"] = net
     result.raw.update({preset: chosen.get(preset) for preset in PRESETS})
     return result
 
 
-def _broken(result: Composition) -> bool:
-    """Whether even the stand-in of a group cannot be read."""
-    return any(document.problems for document in result.documents.values())
+def _stand_in(group: str, *, broken: str, preferred: str | None) -> tuple[str | None, Document]:
+    """Another choice of a group, so that the keys of the command line can be checked all the same."""
+    for choice in dict.fromkeys([preferred, *files.choices(group)]):
+        if choice is not None and choice != broken:
+            document = files.read(files.FOLDER / group / f"{choice}.yaml", f"{group}/{choice}.yaml")
+            if not document.problems and "defaults" not in document.content:
+                return choice, document
+    return None, Document(group)
 
 
 def _chooser(group: str, result: Composition) -> str:
@@ -120,10 +127,7 @@ def _chooser(group: str, result: Composition) -> str:
 
 
 def _names_net(result: Composition) -> bool:
-    return any(
-        preset in result.documents and ("model", "name") in result.documents[preset].lines
-        for preset in PRESETS
-    )
+    return any(preset in result.documents and ("model", "name") in result.documents[preset].lines for preset in PRESETS)
 
 
 def _bare_net(chosen: dict[str, str | None], result: Composition) -> str | None:
@@ -141,11 +145,10 @@ def _bare_net(chosen: dict[str, str | None], result: Composition) -> str | None:
 def _read(group: str, choice: str, place: str, result: Composition) -> Document | None:
     """The document of a choice; None (and a problem) if it cannot be used."""
     path = files.FOLDER / group / f"{choice}.yaml"
-    if not _CHOICE.fullmatch(choice) or ".." in choice or not path.is_file():
+    if not _CHOICE.fullmatch(choice) or ".." in choice or not files.is_file(path):
         is_net = group == "model"
         result.problems.append(
-            f"{place}: "
-            + (names.unknown_net(choice) if is_net else unknown(group, choice, files.choices(group)))
+            f"{place}: " + (names.unknown_net(choice) if is_net else unknown(group, choice, files.choices(group)))
         )
         result.replaced.add(group)
         return None
@@ -157,9 +160,7 @@ def _read(group: str, choice: str, place: str, result: Composition) -> Document 
     return document
 
 
-def _follow(
-    group: str, choice: str | None, place: str, result: Composition, stack: tuple[str, ...]
-) -> Document | None:
+def _follow(group: str, choice: str | None, place: str, result: Composition, stack: tuple[str, ...]) -> Document | None:
     """Read a file and those that its own defaults list names; a circle is a problem, not an endless run."""
     if choice is None:
         return None
@@ -179,9 +180,7 @@ def _follow(
         return None
     for inner_group, inner, overrides in _entries(document, group, result.problems):
         if overrides:
-            result.problems.append(
-                f"{document.name}: defaults: only experiment and debug files may override a group"
-            )
+            result.problems.append(f"{document.name}: defaults: only experiment and debug files may override a group")
         elif _follow(inner_group, inner, document.name, result, stack=(*stack, here)) is None and inner:
             return None
     return document
@@ -191,9 +190,7 @@ def _entries(document: Document, parent: str, problems: list[str]) -> Iterator[t
     """The defaults list of a file: (group, choice, whether it overrides)."""
     listed = document.content.get("defaults", [])
     if not isinstance(listed, list):
-        problems.append(
-            f"{document.place(('defaults',))}: defaults must be a list such as [override /model: lenet5]"
-        )
+        problems.append(f"{document.place(('defaults',))}: defaults must be a list such as [override /model: lenet5]")
         return
     for entry in listed:
         if entry == "_self_":
@@ -206,11 +203,7 @@ def _entries(document: Document, parent: str, problems: list[str]) -> Iterator[t
                 False,
             )
             continue
-        if (
-            not isinstance(entry, dict)
-            or len(entry) != 1
-            or not isinstance(next(iter(entry.values())), str | None)
-        ):
+        if not isinstance(entry, dict) or len(entry) != 1 or not isinstance(next(iter(entry.values())), str | None):
             problems.append(f"{document.place(('defaults',))}: defaults: {entry!r:.60} must be GROUP: CHOICE")
             continue
         key, choice = next(iter(entry.items()))
@@ -246,14 +239,10 @@ def _merge(chosen: Mapping[str, str | None], result: Composition) -> dict[str, A
     assert isinstance(merged, dict)
     for preset in PRESETS:
         if "hydra" in result.documents.get(preset, Document("")).content:
-            result.problems.append(
-                f"{result.documents[preset].place(('hydra',))}: Hydra's own settings are not taken"
-            )
+            result.problems.append(f"{result.documents[preset].place(('hydra',))}: Hydra's own settings are not taken")
         if merged.get(preset) is not None:
             name = result.documents[preset].name
-            result.problems.append(
-                f"{name}: its first line must be '# @package _global_', or it sets nothing"
-            )
+            result.problems.append(f"{name}: its first line must be '# @package _global_', or it sets nothing")
     return names_as_text(merged)
 
 

@@ -38,7 +38,8 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> str:
     """`unknown model 'vgg166'; nearest: vgg16, vgg19`, or all choices where none is near and they are few."""
     choices = sorted(str(choice) for choice in choices)
     close = nearest(name, choices)
-    said = f"unknown {kind} {str(name)!r}"
+    name = str(name)
+    said = f"unknown {kind} {name if len(name) <= 60 else name[:57] + '...'!r}"
     if close:
         return f"{said}; nearest: {', '.join(close)}"
     if choices and len(choices) <= 12:

@@ -69,9 +69,7 @@ def read(path: Path, name: str) -> Document:
         if not isinstance(node, yaml.MappingNode):
             document.problems.append(f"{name}: must be a mapping of keys to values")
             return document
-        document.problems += [
-            f"{name}:{line}: {problem}" for line, problem in _keys(node, (), document.lines)
-        ]
+        document.problems += [f"{name}:{line}: {problem}" for line, problem in _keys(node, (), document.lines)]
         if not document.problems:
             document.content = yaml.load(text, Loader=LOADER)
     except yaml.MarkedYAMLError as error:
@@ -122,6 +120,14 @@ def _keys(node: yaml.Node, above: Keys, lines: dict[Keys, int]) -> Iterator[tupl
         seen.add(key.value)
         lines[(*above, key.value)] = line
         yield from _keys(value, (*above, key.value), lines)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; no for a name that no file could have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def groups() -> list[str]:

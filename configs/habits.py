@@ -13,9 +13,7 @@ class Habit(NamedTuple):
 
 
 _TABLE = {
-    Habit(
-        "trainer.max_epochs"
-    ): "epochs epoch num_epochs n_epochs nepochs max_epoch train_epochs num_train_epochs",
+    Habit("trainer.max_epochs"): "epochs epoch num_epochs n_epochs nepochs max_epoch train_epochs num_train_epochs",
     Habit("trainer.max_steps"): "steps iterations num_steps max_iters",
     Habit("data.batch_size"): "bs batch batchsize batch_sz train_batch_size per_device_train_batch_size",
     Habit("data.image_size"): "imgsz img_size imgsize image_sz input_size resolution crop_size size",

@@ -4,7 +4,9 @@ Found by reading configs/ as text with the standard library alone. So the answer
 own help costs a tenth of importing lightning, and it comes when a YAML file is broken.
 """
 
+import os
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,9 +64,7 @@ def read_groups(configs: Path = CONFIGS) -> dict[str, list[str]]:
 def read_claim(experiment: Path) -> str:
     """The goal in the header of an experiment file, or its first line of comment."""
     lines = experiment.read_text(encoding="utf-8").splitlines()
-    comments = [
-        line.lstrip("# ").rstrip() for line in lines if line.startswith("#") and "@package" not in line
-    ]
+    comments = [line.lstrip("# ").rstrip() for line in lines if line.startswith("#") and "@package" not in line]
     goals = [line.partition(":")[2].strip() for line in comments if line.lower().startswith("goal:")]
     return next((line for line in [*goals, *comments] if line), "")
 
@@ -83,9 +83,7 @@ def format_help(configs: Path = CONFIGS) -> str:
         marked = [f"[{choice}]" if choice == defaults.get(group) else choice for choice in choices]
         lines += _wrap(f"  {group:<11} ", marked)
     lines += ["", "Common overrides:"]
-    lines += [
-        f"  {example:<{max(len(each) for each, _ in COMMON)}}  {meaning}" for example, meaning in COMMON
-    ]
+    lines += [f"  {example:<{max(len(each) for each, _ in COMMON)}}  {meaning}" for example, meaning in COMMON]
     if "experiment" in groups:
         lines += [
             "",
@@ -138,7 +136,10 @@ def print_help(arguments: Sequence[str] = ()) -> None:
             pages.append(format_group(name))
         elif name in groups and value not in ("", "null") and (name != "model" or value in groups[name]):
             pages.append(format_group(name, value))  # model=NAME may also be a net without a file of its own
-    print("\n\n".join(pages) or format_help())
+    try:
+        print("\n\n".join(pages) or format_help(), flush=True)
+    except BrokenPipeError:  # `| head` has seen enough; Python would complain at exit, too
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _wrap(head: str, words: Sequence[str], width: int = 100) -> list[str]:

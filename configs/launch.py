@@ -10,6 +10,7 @@ from typing import Any
 from configs.errors import UserError, shorten, unknown
 
 OUR_BUG = 1
+SIGNALLED = 128
 
 
 def launch(run: Callable[[Any], Any], argv: Sequence[str]) -> int:
@@ -45,7 +46,10 @@ def launch(run: Callable[[Any], Any], argv: Sequence[str]) -> int:
         try:
             run(config)
         except Exception as error:
-            first_failure = first_failure or _report(error, config.traceback)
+            code = _report(error, config.traceback)
+            first_failure = first_failure or code
+            if code > SIGNALLED:  # stopped by a person or a scheduler, who means the whole grid
+                return code
     return first_failure
 
 

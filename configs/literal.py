@@ -51,9 +51,7 @@ def split(arguments: Iterable[str], *, groups: Iterable[str]) -> tuple[list[Line
             if not equals and rest and "=" not in rest[0] and not rest[0].startswith("-"):
                 given = rest.pop(0)
             option = key.lstrip("-").replace("-", "_")
-            wrong.append(
-                f"{text}: options are written key=value: {meant(option) or option}={given or 'VALUE'}"
-            )
+            wrong.append(f"{text}: options are written key=value: {meant(option) or option}={given or 'VALUE'}")
             continue
         delete, name = key.startswith("~"), key.lstrip("+~").strip()
         if not name or (not equals and not delete):
@@ -125,8 +123,7 @@ def parse(line: Line, *, grid: bool) -> list[Any]:
             if not 0 < len(some) <= MOST_JOBS:
                 raise ValueError(f"makes {'no job' if not some else f'more than {MOST_JOBS} jobs'}")
             values = [
-                Override._convert_value(one) if isinstance(one, QuotedString | list | dict) else one
-                for one in some
+                Override._convert_value(one) if isinstance(one, QuotedString | list | dict) else one for one in some
             ]
     except (HydraException, ArithmeticError, RecursionError, TypeError, AssertionError) as error:
         reason = " ".join(str(error).split())[:100] or type(error).__name__

@@ -98,8 +98,7 @@ def wrong_values(errors: Iterable[Mapping[str, Any]], raw: Any) -> dict[tuple[st
             continue
         wanted.setdefault(follow(error["loc"], raw), []).append(_with_hint(error))
     return {
-        keys: f"={show(value_at(keys, raw))}: {needed(texts, value_at(keys, raw))}"
-        for keys, texts in wanted.items()
+        keys: f"={show(value_at(keys, raw))}: {needed(texts, value_at(keys, raw))}" for keys, texts in wanted.items()
     }
 
 
@@ -121,9 +120,7 @@ def needed(texts: Iterable[str], value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return "must be a finite number"
     if isinstance(value, int | float) and not isinstance(value, bool):
-        bounds = [
-            text for text in texts if text.startswith(("at least", "at most", "more than", "less than"))
-        ]
+        bounds = [text for text in texts if text.startswith(("at least", "at most", "more than", "less than"))]
         texts = bounds or texts
     if texts[0].startswith("must"):
         return " or ".join(texts)

@@ -68,8 +68,4 @@ def unknown_net(name: str, *, source: str | None = None) -> str:
     close = [near for one in pool for near in nearest(name, known(one))]
     close = nearest(name, dict.fromkeys(close), n=4) or close
     where = f" in {source}" if source else ""
-    return (
-        f"unknown model {name!r}{where}; nearest: {', '.join(close)}"
-        if close
-        else f"unknown model {name!r}{where}"
-    )
+    return f"unknown model {name!r}{where}; nearest: {', '.join(close)}" if close else f"unknown model {name!r}{where}"

@@ -33,9 +33,7 @@ class Preprocessing:
                 f"resize must be at least image_size, both positive; got {self.resize} and {self.image_size}"
             )
         if self.interpolation not in INTERPOLATIONS:
-            raise ValueError(
-                f"interpolation must be one of {', '.join(INTERPOLATIONS)}; got {self.interpolation!r}"
-            )
+            raise ValueError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}; got {self.interpolation!r}")
         if len(self.mean) != self.channels or len(self.std) != self.channels:
             raise ValueError(
                 f"mean and std need one number for each of {self.channels} channels; "
@@ -46,9 +44,7 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values (tuples as lists) that YAML, JSON and a weights-only checkpoint can hold."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
-        }
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Preprocessing:

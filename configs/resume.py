@@ -53,7 +53,12 @@ def resumed_from(raw: Mapping[str, Any]) -> tuple[Path | None, dict[str, Any] | 
         kind = raw.get("experiment") or f"{raw['data']['name']}-{raw['model']['name']}"
     except (ValidationError, KeyError, TypeError):
         return None, None  # the schema reports it
-    folder = resumed_folder(resume=identity.resume, name=identity.name, runs=identity.paths.runs, kind=kind)
+    try:
+        folder = resumed_folder(resume=identity.resume, name=identity.name, runs=identity.paths.runs, kind=kind)
+    except (OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"resume={show(identity.resume)}: cannot be looked up ({error.__class__.__name__})") from error
     if folder is None:
         return None, None
     document = files.read(folder / "config.yaml", f"{folder.name}/config.yaml")

@@ -91,9 +91,7 @@ def new_folder(runs: Path, kind: str, name: str | None, *, reuse: bool) -> Path:
     own = identity(name)
     folder = runs / kind / (own or f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{secrets.token_hex(3)}")
     if folder.is_dir() and own and not (reuse and not has_checkpoint(folder)):
-        raise UserError(
-            f"name={own}: the run {folder} exists; go on with it by resume=auto, or choose another name"
-        )
+        raise UserError(f"name={own}: the run {folder} exists; go on with it by resume=auto, or choose another name")
     try:
         folder.mkdir(parents=True, exist_ok=bool(own))
     except OSError as error:

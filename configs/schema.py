@@ -14,9 +14,7 @@ from configs import sections
 from configs.net_arguments import ARGUMENTS
 from configs.sections import Count, FolderName, NotNegative, Number, Part, Section, Text, Texts
 
-MONITORS = tuple(
-    f"{split}/{metric}" for split in ("val", "train") for metric in ("accuracy", "loss", "accuracy_macro")
-)
+MONITORS = tuple(f"{split}/{metric}" for split in ("val", "train") for metric in ("accuracy", "loss", "accuracy_macro"))
 """Metrics that the tasks log in every epoch; a new task's own are added here."""
 
 STRATEGIES = Literal[
@@ -57,9 +55,7 @@ class Trainer(Section):
     min_steps: Count | None = None
     max_time: Clock | dict[Literal["weeks", "days", "hours", "minutes", "seconds"], NotNegative] | None = None
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = "auto"
-    devices: (
-        Literal["auto", -1] | Count | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
-    ) = 1
+    devices: Literal["auto", -1] | Count | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = 1
     num_nodes: Count = 1
     strategy: STRATEGIES = "auto"
     sync_batchnorm: bool = False

@@ -24,9 +24,7 @@ def _exponent(value: Any) -> Any:
 
 def _text(value: str) -> str:
     if "\0" in value or not value.strip():
-        raise ValueError(
-            "must not be empty (null means none)" if "\0" not in value else "must not hold a NUL"
-        )
+        raise ValueError("must not be empty (null means none)" if "\0" not in value else "must not hold a NUL")
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -21,9 +21,7 @@ from configs.mistakes import expectation, needed, show
 
 ROOT = Path(__file__).resolve().parent.parent
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
-PATH: Any = typing.Annotated[
-    Path, BeforeValidator(lambda value: Path(value) if isinstance(value, str) else value)
-]
+PATH: Any = typing.Annotated[Path, BeforeValidator(lambda value: Path(value) if isinstance(value, str) else value)]
 SIMPLE: dict[str, Any] = {
     **{
         "int": int,
@@ -83,9 +81,7 @@ def parameters(target: str) -> dict[str, Parameter] | None:
     positional = [*init.args.posonlyargs, *init.args.args][1:]
     plain = len(positional) - len(init.args.defaults)
     found = [(arg, index < plain) for index, arg in enumerate(positional)]
-    found += [
-        (arg, given is None) for arg, given in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True)
-    ]
+    found += [(arg, given is None) for arg, given in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True)]
     return {arg.arg: Parameter(arg.arg, _annotation(arg.annotation), needed) for arg, needed in found}
 
 
@@ -147,11 +143,7 @@ def class_value(target: str, name: str) -> Any:
             named: ast.expr | None = statement.target if isinstance(statement, ast.AnnAssign) else None
             if isinstance(statement, ast.Assign):
                 named = statement.targets[0]
-            if (
-                isinstance(named, ast.Name)
-                and named.id == name
-                and getattr(statement, "value", None) is not None
-            ):
+            if isinstance(named, ast.Name) and named.id == name and getattr(statement, "value", None) is not None:
                 try:
                     return ast.literal_eval(statement.value)  # type: ignore[attr-defined]
                 except ValueError:

@@ -77,9 +77,7 @@ class FashionMNIST(ImageDataModule):
         images = read_idx(images_file, (count, self.image_size, self.image_size))
         labels = read_idx(labels_file, (count,))
         if labels.max() >= len(self.class_names):
-            raise UserError(
-                f"{labels_file} holds label {labels.max()}; Fashion-MNIST has 0 to 9: not this data set"
-            )
+            raise UserError(f"{labels_file} holds label {labels.max()}; Fashion-MNIST has 0 to 9: not this data set")
         keys = [f"{split}/{index:05d}" for index in range(count)]
         return ArraySource(torch.from_numpy(images)[:, None], torch.from_numpy(labels.astype(np.int64)), keys)
 
@@ -145,14 +143,10 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     # Two zero bytes, 8 for unsigned byte, the number of dimensions, then each as a big-endian 32-bit number.
     header = struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape)
     if data[:4] != header[:4]:
-        raise UserError(
-            f"{path} is no IDX file of {len(shape)}-dimensional bytes: it starts with {data[:4].hex(' ')}"
-        )
+        raise UserError(f"{path} is no IDX file of {len(shape)}-dimensional bytes: it starts with {data[:4].hex(' ')}")
     if data[: len(header)] != header:
         found = struct.unpack(f">{len(shape)}I", data[4 : len(header)].ljust(len(header) - 4, b"\0"))
         raise UserError(f"{path} holds an array of {found}, and {shape} is expected: not this data set")
     if len(data) != len(header) + math.prod(shape):
-        raise UserError(
-            f"{path} has {len(data)} bytes unpacked, and {len(header) + math.prod(shape)} are expected"
-        )
+        raise UserError(f"{path} has {len(data)} bytes unpacked, and {len(header) + math.prod(shape)} are expected")
     return np.frombuffer(data, np.uint8, offset=len(header)).reshape(shape).copy()

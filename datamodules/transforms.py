@@ -63,6 +63,4 @@ def _with_channels(images: torch.Tensor, channels: int) -> torch.Tensor:
         from torchvision.transforms.v2 import functional as v2
 
         return v2.rgb_to_grayscale(images)
-    raise ValueError(
-        f"images have {images.shape[1]} channels and {channels} are asked for: only 1 <-> 3 is known"
-    )
+    raise ValueError(f"images have {images.shape[1]} channels and {channels} are asked for: only 1 <-> 3 is known")

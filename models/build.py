@@ -86,9 +86,7 @@ def build_net(
     build = {"own": _own, "torchvision": _torchvision, "timm": _timm}[source]
     arguments = dict(arguments or {})
     if taken := [key for key in arguments if key in RESERVED]:
-        raise UserError(
-            f"model.arguments: {', '.join(taken)} is set by the data and by model.weights, not here"
-        )
+        raise UserError(f"model.arguments: {', '.join(taken)} is set by the data and by model.weights, not here")
     file = weights != "none" and is_file(weights)
     library_set = None
     if weights != "none" and not file:

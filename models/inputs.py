@@ -22,9 +22,7 @@ def adapt_weight(weight: Tensor, *, have: int, want: int) -> Tensor:
     if have == want:
         return weight
     if 1 not in (have, want) or weight.shape[1] % have:
-        raise ValueError(
-            f"cannot adapt a first layer from {have} to {want} channels: only 1 <-> n is defined"
-        )
+        raise ValueError(f"cannot adapt a first layer from {have} to {want} channels: only 1 <-> n is defined")
     by_channel = weight.unflatten(1, (have, -1))  # (out, have, 1 or H * W, ...)
     if want == 1:
         adapted = by_channel.sum(dim=1, keepdim=True)

@@ -55,9 +55,7 @@ def load_run(path: str | Path) -> LoadedRun:
         raise UserError(f"{file} is not a checkpoint of a run: it has no key 'lightbox'")
     if about.get("schema") != SCHEMA:
         raise UserError(f"{file} has schema {about.get('schema')}; this version reads {SCHEMA}")
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # the random start is overwritten; the caller's random state stays
+    with torch.random.fork_rng(devices=[]):  # the random start is overwritten; the caller's random state stays
         net = build_net(**{key: about["model"][key] for key in MODEL_KEYS})
     try:
         net.load_state_dict(net_tensors(stored), strict=True)

@@ -38,9 +38,7 @@ def classification_loss(logits: Tensor, targets: Tensor, *, label_smoothing: flo
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if targets.ndim == 2:
         return cross_entropy(logits, targets.to(logits.dtype), label_smoothing=label_smoothing)
-    total = cross_entropy(
-        logits, targets, ignore_index=PADDING, reduction="sum", label_smoothing=label_smoothing
-    )
+    total = cross_entropy(logits, targets, ignore_index=PADDING, reduction="sum", label_smoothing=label_smoothing)
     # Not torch's own mean, which is NaN for a batch of padding only.
     return total / (targets != PADDING).sum().clamp_min(1)
 

@@ -41,9 +41,7 @@ class HasParameters(Protocol):
         """Parameters by name."""
 
 
-def parameter_groups(
-    stages: Iterable[HasParameters], *, lr: float, weight_decay: float
-) -> list[dict[str, Any]]:
+def parameter_groups(stages: Iterable[HasParameters], *, lr: float, weight_decay: float) -> list[dict[str, Any]]:
     """Optimiser groups `decay` and `no_decay` (biases and norms); a group with nothing in it is left out.
 
     Frozen parameters are in them too: which ones train is a matter of the epoch, and a group that is added
@@ -58,9 +56,7 @@ def parameter_groups(
     for stage in stages:
         for name, parameter in stage.parameters.items():
             if id(parameter) in seen:
-                raise ValueError(
-                    f"parameter {name} is in the stages twice, the first time as {seen[id(parameter)]}"
-                )
+                raise ValueError(f"parameter {name} is in the stages twice, the first time as {seen[id(parameter)]}")
             seen[id(parameter)] = name
             (decay if is_weight(name, parameter) else no_decay).append(parameter)
     groups = [
@@ -89,8 +85,7 @@ def build_optimizer(
     if fused is None:
         parameters = [parameter for group in groups for parameter in group["params"]]
         fused = all(
-            parameter.device.type in FUSED.get(name, ()) and parameter.is_floating_point()
-            for parameter in parameters
+            parameter.device.type in FUSED.get(name, ()) and parameter.is_floating_point() for parameter in parameters
         )
     if fused:
         own["fused"] = True

@@ -50,9 +50,7 @@ def published(*, name: str, source: str, weights: str) -> Published:
         UserError: the net has no published weights, or none of that name.
     """
     if source == "own":
-        raise UserError(
-            f"model.weights={weights}: our own nets have no published weights; give a file instead"
-        )
+        raise UserError(f"model.weights={weights}: our own nets have no published weights; give a file instead")
     return (_torchvision if source == "torchvision" else _timm)(name, weights)
 
 
@@ -65,8 +63,7 @@ def fetched(found: Published) -> Path:
     if found.file is not None:
         return found.file
     missing = UserError(
-        f"the weights {found.label} are not on this machine, and {urlparse(found.address).hostname} "
-        f"does not answer",
+        f"the weights {found.label} are not on this machine, and {urlparse(found.address).hostname} does not answer",
         f"put {found.wanted}, or give a file: model.weights=FILE",
     )
     if not _reachable(found.address):
@@ -96,9 +93,7 @@ def _torchvision(name: str, weights: str) -> Published:
     elif weights in sets.__members__:
         entry = sets[weights]
     else:
-        raise UserError(
-            unknown(f"weights of torchvision's {name}", weights, ["none", "default", *sets.__members__])
-        )
+        raise UserError(unknown(f"weights of torchvision's {name}", weights, ["none", "default", *sets.__members__]))
     prepare = entry.transforms()
     file = _hub_file(entry.url)
     half = name in HALF_NORMALISED
@@ -133,9 +128,7 @@ def _timm(name: str, weights: str) -> Published:
     config: Any = timm.get_pretrained_cfg(timm_name(name, weights))
     if config.hf_hub_id:
         names = ["model.safetensors", "pytorch_model.bin"]
-        cached = [
-            try_to_load_from_cache(config.hf_hub_id, each, cache_dir=constants.HF_HUB_CACHE) for each in names
-        ]
+        cached = [try_to_load_from_cache(config.hf_hub_id, each, cache_dir=constants.HF_HUB_CACHE) for each in names]
         file = next((Path(found) for found in cached if isinstance(found, str)), None)
         folder = Path(constants.HF_HUB_CACHE) / f"models--{config.hf_hub_id.replace('/', '--')}"
         wanted, address = f"{names[0]} of {config.hf_hub_id} into {folder}", constants.ENDPOINT

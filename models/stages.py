@@ -137,9 +137,7 @@ def _collect(net: nn.Module, rows: Iterable[tuple[str, Iterable[str]]]) -> list[
             raise ValueError(f"stage {stage} of {type(net).__name__} has no parameter")
         found.append(Stage(name=stage, parameters=inside))
     if left := [name for name in named if name not in owner]:
-        raise ValueError(
-            f"{len(left)} parameters of {type(net).__name__} stand in no stage, such as {left[0]}"
-        )
+        raise ValueError(f"{len(left)} parameters of {type(net).__name__} stand in no stage, such as {left[0]}")
     if not found or found[-1].name != "head":
         raise ValueError(f"the last stage of {type(net).__name__} has to be head")
     return found
@@ -154,9 +152,7 @@ def _torchvision_rows(net: nn.Module) -> list[tuple[str, list[str]]]:
     rows: list[tuple[str, list[str]]] = []
     for stage, prefixes in TORCHVISION[family]:
         if stage[-1] not in "*+":
-            rows.append(
-                (stage, [prefix for prefix in prefixes if any(n.startswith(f"{prefix}.") for n in names)])
-            )
+            rows.append((stage, [prefix for prefix in prefixes if any(n.startswith(f"{prefix}.") for n in names)]))
             continue
         groups: list[list[str]] = []
         new_group = True
@@ -183,9 +179,7 @@ def _timm_rows(net: nn.Module) -> list[tuple[str, list[str]]]:
     rows: list[tuple[str, list[str]]] = []
     head: list[str] = []
     for number, names in groups.items():
-        inside = [
-            name for name in names if any(name.startswith(f"{classifier}.") for classifier in classifiers)
-        ]
+        inside = [name for name in names if any(name.startswith(f"{classifier}.") for classifier in classifiers)]
         rest = [name for name in names if name not in inside]
         head += inside
         if rest:

@@ -101,9 +101,7 @@ def net_tensors(stored: Mapping[str, Any]) -> dict[str, Tensor]:
     while stripped:
         stripped = False
         for prefix in PREFIXES:
-            inside = {
-                key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
-            }
+            inside = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
             # Ours may have a loss or metrics beside the net; a foreign wrapper wraps everything.
             if inside and (len(inside) == len(tensors) or (ours and prefix == "net.")):
                 tensors, stripped = inside, True
@@ -159,7 +157,5 @@ def _adapted(weight: Tensor, like: Tensor) -> Tensor:
     if weight.ndim == 2:  # dense on flattened images: only the ratio of the channels is known
         divisor = math.gcd(have, want)
         have, want = have // divisor, want // divisor
-    alike = (
-        weight.ndim == like.ndim and weight.shape[0] == like.shape[0] and weight.shape[2:] == like.shape[2:]
-    )
+    alike = weight.ndim == like.ndim and weight.shape[0] == like.shape[0] and weight.shape[2:] == like.shape[2:]
     return adapt_weight(weight, have=have, want=want) if alike and {have, want} == {1, 3} else weight

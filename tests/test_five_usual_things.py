@@ -6,6 +6,7 @@ tests that go over all that is registered. (A new transfer mode joins them when 
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -182,9 +183,7 @@ def fork(tmp_path_factory):
     copy.add("datamodules/parity.py", DATA_SET)
     digits = (ROOT / "configs/data/digits.yaml").read_text(encoding="utf-8")
     parity = digits.replace("datamodules.digits.Digits", "datamodules.parity.Parity")
-    copy.add(
-        "configs/data/parity.yaml", parity.replace("name: digits", "name: parity") + "largest: 9  # digit\n"
-    )
+    copy.add("configs/data/parity.yaml", parity.replace("name: digits", "name: parity") + "largest: 9  # digit\n")
     assert copy.touched() == {"datamodules/parity.py": 0, "configs/data/parity.yaml": 0}
 
     # new architecture: one file, one line
@@ -226,8 +225,8 @@ def test_their_mistakes_are_found_as_ours_are(fork):
     mistakes = ("data.larjest=3", "model.widht=3", "augment.negative.q=1", "augment.negativ.p=1")
     result = fork.run("train.py", "experiment=parity_spot", *mistakes, "--cfg", "job")
     assert result.returncode == 2, result.stdout
-    for word in ("larjest", "largest", "widht", "width", "augment.negative", "negativ'", "negative"):
-        assert word in result.stderr, (word, result.stderr)
+    for word in ("larjest", "largest", "widht", "width", r"augment\.negative\.q", r"augment\.negativ\b"):
+        assert re.search(word, result.stderr), (word, result.stderr)
 
 
 def test_help_shows_them(fork):

@@ -261,9 +261,7 @@ def claim_problems(name: str, text: str) -> list[str]:
     """What the claim of an experiment file lacks: `# key: value` lines before the first YAML key."""
     header = re.split(r"^[^#\s]", text, maxsplit=1, flags=re.MULTILINE)[0]
     lines = dict(re.findall(r"^#\s*(\w+):[ \t]*(.*?)[ \t]*$", header, flags=re.MULTILINE))
-    patterns = {
-        key: pattern.format(name=name) if key == "command" else pattern for key, pattern in CLAIM.items()
-    }
+    patterns = {key: pattern.format(name=name) if key == "command" else pattern for key, pattern in CLAIM.items()}
     return [
         f"{name}: wants `# {key}: ` like {pattern!r}, has {lines.get(key)!r}"
         for key, pattern in patterns.items()
@@ -271,9 +269,7 @@ def claim_problems(name: str, text: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "configs/experiment").glob("*.yaml")), ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", sorted((ROOT / "configs/experiment").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_experiment_carries_its_claim(path):
     assert claim_problems(path.stem, path.read_text(encoding="utf-8")) == []
 

@@ -15,9 +15,7 @@ def execute(path, runs):
     """Run a notebook with its runs going to another folder; return its code cells."""
     notebook = nbformat.read(path, as_version=4)
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
-    first.source, replaced = re.subn(
-        r'^runs = root / "runs"$', f"runs = Path({str(runs)!r})", first.source, flags=re.M
-    )
+    first.source, replaced = re.subn(r'^runs = root / "runs"$', f"runs = Path({str(runs)!r})", first.source, flags=re.M)
     assert replaced == 1
     NotebookClient(
         notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}

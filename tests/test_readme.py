@@ -14,9 +14,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"python train\.py([^`\n|&]*)", README)
 
 
-@pytest.mark.parametrize(
-    "command", sorted({command.strip() for command in COMMANDS if "resume" not in command})
-)
+@pytest.mark.parametrize("command", sorted({command.strip() for command in COMMANDS if "resume" not in command}))
 def test_commands_compose(command):
     words = [word for word in shlex.split(command.partition("--")[0])]
     assert compose_jobs([word for word in words if word != "-m"], multirun="-m" in words)

@@ -59,9 +59,7 @@ class RandomCrop:
         fill: "zeros" (black, the usual) or "reflect" (the image mirrored at its border).
     """
 
-    def __init__(
-        self, *, padding: float = 0.125, p: float = 1.0, fill: Literal["zeros", "reflect"] = "zeros"
-    ) -> None:
+    def __init__(self, *, padding: float = 0.125, p: float = 1.0, fill: Literal["zeros", "reflect"] = "zeros") -> None:
         if not 0 < padding < 1:
             raise ValueError(f"padding is a share of the side, more than 0 and less than 1; got {padding}")
         if fill not in ("zeros", "reflect"):

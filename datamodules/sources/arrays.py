@@ -40,9 +40,7 @@ class ArraySource:
 
     def subset(self, indices: torch.Tensor) -> "ArraySource":
         """Return a source of the images at ``indices`` (int64), in that order."""
-        return ArraySource(
-            self.images[indices], self.targets[indices], [self.keys[i] for i in indices.tolist()]
-        )
+        return ArraySource(self.images[indices], self.targets[indices], [self.keys[i] for i in indices.tolist()])
 
     def fingerprint(self) -> str:
         """Return a hash of pixels, labels and keys: equal data, and only equal data, gives equal text."""

@@ -87,15 +87,11 @@ class CifarResNet(nn.Module):
         super().__init__()
         if depth < 8 or (depth - 2) % 6:
             below = max(8, depth - (depth - 2) % 6)
-            raise ValueError(
-                f"depth must be 6n + 2 and at least 8 (such as {below} or {below + 6}); got {depth}"
-            )
+            raise ValueError(f"depth must be 6n + 2 and at least 8 (such as {below} or {below + 6}); got {depth}")
         if shortcut not in SHORTCUTS:
             raise ValueError(f"shortcut must be one of {', '.join(SHORTCUTS)}; got {shortcut!r}")
         if zero_init_residual and shortcut == "none":
-            raise ValueError(
-                "zero_init_residual needs a shortcut: a plain net would give zeros and never learn"
-            )
+            raise ValueError("zero_init_residual needs a shortcut: a plain net would give zeros and never learn")
         if width < 1:
             raise ValueError(f"width must be at least 1; got {width}")
         blocks = (depth - 2) // 6
@@ -131,9 +127,7 @@ class CifarResNet(nn.Module):
 
 def _stage(in_channels: int, out_channels: int, *, blocks: int, stride: int, shortcut: str) -> nn.Sequential:
     """Stack `blocks` residual blocks; the first one changes resolution and width."""
-    first = ResidualBlock(
-        in_channels=in_channels, out_channels=out_channels, stride=stride, shortcut=shortcut
-    )
+    first = ResidualBlock(in_channels=in_channels, out_channels=out_channels, stride=stride, shortcut=shortcut)
     rest = [
         ResidualBlock(in_channels=out_channels, out_channels=out_channels, stride=1, shortcut=shortcut)
         for _ in range(blocks - 1)

@@ -79,9 +79,7 @@ class CNN(nn.Module):
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, so that size is kept; got {kernel_size}")
         if not widths or min((*widths, *dense_widths)) < 1:
-            raise ValueError(
-                f"widths need a block, and at least 1 each; got {list(widths)}, {list(dense_widths)}"
-            )
+            raise ValueError(f"widths need a block, and at least 1 each; got {list(widths)}, {list(dense_widths)}")
         if not (0 <= dropout < 1 and 0 <= spatial_dropout < 1):
             raise ValueError(f"dropout must be at least 0 and below 1; got {dropout} and {spatial_dropout}")
         self.image_size = image_size

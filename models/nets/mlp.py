@@ -43,9 +43,7 @@ class MLP(nn.Module):
         features = in_channels * image_size**2
         hidden = []
         for width in widths:
-            hidden.append(
-                nn.Sequential(nn.Linear(features, width), ACTIVATIONS[activation](), nn.Dropout(dropout))
-            )
+            hidden.append(nn.Sequential(nn.Linear(features, width), ACTIVATIONS[activation](), nn.Dropout(dropout)))
             features = width
         self.hidden = nn.Sequential(*hidden)
         self.head = nn.Linear(features, num_classes)

@@ -134,19 +134,19 @@ class Classification(LightningModule):
         """Probabilities (B, K)."""
         return self(batch[0]).float().softmax(dim=1)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """One optimiser, and one schedule that is stepped after each of its steps."""
         own = dict(self.optimizer)
         groups = parameter_groups(stages(self.net), lr=own.pop("lr"), weight_decay=own.pop("weight_decay"))
-        optimizer = build_optimizer(groups, **own)
+        # Lightning cannot clip the gradients of a fused optimiser that also unscales them.
+        unscales = self.trainer.precision == "16-mixed" and self.trainer.gradient_clip_val
+        optimizer = build_optimizer(groups, fused=False if unscales else None, **own)
         steps = self._steps_per_epoch()
         total = steps * (self.trainer.max_epochs or 1)
         if self.trainer.max_steps > 0:
             total = min(total, self.trainer.max_steps)
         own = {key: value for key, value in self.scheduler.items() if key != "restart"}
-        self.schedule = Schedule(
-            optimizer, total_steps=total, steps_per_epoch=steps, mode=self.monitor_mode, **own
-        )
+        self.schedule = Schedule(optimizer, total_steps=total, steps_per_epoch=steps, mode=self.monitor_mode, **own)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

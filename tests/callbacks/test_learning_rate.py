@@ -71,10 +71,7 @@ def test_records_the_rate_of_the_steps_that_were_made(tmp_path, accumulate):
     due = [step for step in range(1, len(task.used) + 1) if step == 1 or step % 5 == 0]
     rows = [(step, row["lr"]) for step, row in logger.rows if "lr" in row]
     assert rows == [(step, task.used[step - 1]) for step in due]
-    closed = [
-        0.1 * rate("one_cycle", s - 1, total_steps=4 * per_epoch, steps_per_epoch=per_epoch, **OWN)
-        for s in due
-    ]
+    closed = [0.1 * rate("one_cycle", s - 1, total_steps=4 * per_epoch, steps_per_epoch=per_epoch, **OWN) for s in due]
     assert [lr for _, lr in rows] == closed
 
 

@@ -72,10 +72,7 @@ def test_interval_is_wilsons(hits_of: tuple[int, int]) -> None:
 
 
 def test_command_line_can_be_pasted_into_a_shell() -> None:
-    assert (
-        command_line(["data.root=/a b/c", "name=it's"])
-        == "python train.py 'data.root=/a b/c' 'name=it'\"'\"'s'"
-    )
+    assert command_line(["data.root=/a b/c", "name=it's"]) == "python train.py 'data.root=/a b/c' 'name=it'\"'\"'s'"
 
 
 def test_git_state_names_the_commit() -> None:

@@ -11,7 +11,7 @@ from configs import composition, files
 
 @pytest.fixture(scope="session", autouse=True)
 def shipped_files_are_merged_once() -> Iterator[None]:
-    """Hydra takes a tenth of a second to merge our files; hundreds of these tests start from the same few merges."""
+    """Hydra takes a tenth of a second to merge our files; hundreds of tests start from the same few."""
     shipped, merge, known = files.FOLDER, composition._merge, {}
 
     def remembered(chosen: Mapping[str, str | None], result: composition.Composition) -> dict[str, Any]:

@@ -14,13 +14,22 @@ BOMB = "a: &a [x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\n" + "".join(
 )
 
 BROKEN = {
-    "typo in a key": ("optimizer:\n  lrr: 0.1\n", ["experiment/mine.yaml:3", "optimizer.lrr", "optimizer.lr"]),
-    "typo at the top": ("optimzer:\n  lr: 0.1\n", ["experiment/mine.yaml:2", "optimzer", "nearest: optimizer"]),
+    "typo in a key": (
+        "optimizer:\n  lrr: 0.1\n",
+        ["experiment/mine.yaml:3", "optimizer.lrr", "optimizer.lr"],
+    ),
+    "typo at the top": (
+        "optimzer:\n  lr: 0.1\n",
+        ["experiment/mine.yaml:2", "optimzer", "nearest: optimizer"],
+    ),
     "wrong type": ("trainer:\n  max_epochs: many\n", ["experiment/mine.yaml:3", "trainer.max_epochs=many"]),
     "impossible value": ("data:\n  batch_size: -1\n", ["experiment/mine.yaml:3", "data.batch_size=-1"]),
     "another tool's word": ("epochs: 5\n", ["experiment/mine.yaml:2", "trainer.max_epochs"]),
     "duplicate key": ("seed: 1\nseed: 2\n", ["experiment/mine.yaml:3", "seed stands twice"]),
-    "deep duplicate": ("data:\n  batch_size: 4\n  batch_size: 8\n", ["mine.yaml:4", "data.batch_size stands twice"]),
+    "deep duplicate": (
+        "data:\n  batch_size: 4\n  batch_size: 8\n",
+        ["mine.yaml:4", "data.batch_size stands twice"],
+    ),
     "alias": ("seed: &a 1\ndata: *a\n", ["experiment/mine.yaml:2", "anchors"]),
     "alias bomb": (BOMB, ["anchors and aliases"]),
     "tag": ("seed: !!python/object/apply:os.system ['true']\n", ["tags"]),
@@ -33,15 +42,27 @@ BROKEN = {
     "interpolation": ("name: ${oc.env:HOME}\n", ["experiment/mine.yaml:2", "interpolations"]),
     "target": ("optimizer:\n  _target_: torch.optim.SGD\n", ["mine.yaml:3", "optimizer._target_"]),
     "hydra's settings": ("hydra:\n  run:\n    dir: .\n", ["experiment/mine.yaml:2", "Hydra"]),
-    "unknown choice": ("defaults:\n  - override /model: vgg166\n", ["experiment/mine.yaml", "nearest: vgg16"]),
-    "unknown group": ("defaults:\n  - override /modle: mlp\n", ["mine.yaml", "group 'modle'", "nearest: model"]),
+    "unknown choice": (
+        "defaults:\n  - override /model: vgg166\n",
+        ["experiment/mine.yaml", "nearest: vgg16"],
+    ),
+    "unknown group": (
+        "defaults:\n  - override /modle: mlp\n",
+        ["mine.yaml", "group 'modle'", "nearest: model"],
+    ),
     "defaults no list": ("defaults: mlp\n", ["mine.yaml:2", "defaults must be a list"]),
     "choice as a value": ("optimizer: sgd\n", ["mine.yaml:2", "override /optimizer"]),
-    "key of another choice": ("optimizer:\n  momentum: 0.9\n", ["mine.yaml:3", "optimizer.momentum", "optimizer=sgd"]),
-    "forbidden operation": ("augment:\n  horizontal_flip: {p: 0.5}\n", ["augment.horizontal_flip", "data.forbid"]),
+    "key of another choice": (
+        "optimizer:\n  momentum: 0.9\n",
+        ["mine.yaml:3", "optimizer.momentum", "optimizer=sgd"],
+    ),
+    "forbidden operation": (
+        "augment:\n  horizontal_flip: {p: 0.5}\n",
+        ["augment.horizontal_flip", "data.forbid"],
+    ),
     "excluding settings": ("data:\n  fraction: 0.5\n  per_class: 3\n", ["data.per_class", "data.fraction"]),
     "a circle": ("defaults:\n  - mine\n", ["circle", "experiment/mine"]),
-}  # fmt: skip
+}
 
 
 def refused(*overrides: str) -> list[str]:
@@ -79,6 +100,14 @@ def test_mistakes_in_group_files_name_the_file_and_line(own_configs: Path) -> No
     said = refused("optimizer=slow")
     assert any("optimizer/slow.yaml:2: optimizer.lr=0" in one for one in said)
     assert any("optimizer/slow.yaml:3" in one and "nearest: optimizer.momentum" in one for one in said)
+
+
+@pytest.mark.parametrize("file", ["data/digits.yaml", "model/resnet20.yaml", "trainer/default.yaml", "debug/fast.yaml"])
+def test_a_broken_default_does_not_hide_other_mistakes(file: str, own_configs: Path) -> None:
+    (own_configs / file).write_text("name: [\n")
+    said = refused("optimizer.lrr=3", "debug=fast")
+    assert any(one.startswith(file) for one in said)
+    assert any("nearest: optimizer.lr" in one for one in said)
 
 
 def test_an_experiment_may_choose_a_bare_net_and_loses_to_the_command_line(own_configs: Path) -> None:

@@ -56,9 +56,7 @@ def test_defaults_are_marked_as_hydra_reads_them():
     import yaml
 
     listed = yaml.safe_load((ROOT / "configs/train.yaml").read_text())["defaults"]
-    expected = {
-        k: str(v) if v else "null" for entry in listed if isinstance(entry, dict) for k, v in entry.items()
-    }
+    expected = {k: str(v) if v else "null" for entry in listed if isinstance(entry, dict) for k, v in entry.items()}
     assert expected == read_default_choices()
     assert "[digits]" in format_help()
     assert "[fashion_mnist]" not in format_help()
@@ -94,9 +92,7 @@ def test_a_wrong_name_gets_the_nearest(words, near):
 
 
 def test_a_new_group_and_a_broken_file_need_no_edit(tmp_path):
-    defaults = (
-        "defaults:\n  - _self_\n  # why\n  - zoo: lion\n  - debug: null\nseed: 0\nlist:\n  - not: this\n"
-    )
+    defaults = "defaults:\n  - _self_\n  # why\n  - zoo: lion\n  - debug: null\nseed: 0\nlist:\n  - not: this\n"
     (tmp_path / "train.yaml").write_text(defaults)
     for name in ("zoo/lion", "zoo/tiger", "flight/bird"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -114,3 +110,14 @@ def test_claim_is_the_goal_else_the_first_comment(tmp_path):
     assert read_claim(path) == "A first line."
     path.write_text("seed: 1\n")
     assert read_claim(path) == ""
+
+
+def test_a_closed_pipe_is_no_bug():
+    command = "(sleep 0.5; exec {python} train.py --help) | true"
+    result = subprocess.run(
+        ["sh", "-c", command.format(python=shlex.quote(sys.executable))],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert result.stderr == ""

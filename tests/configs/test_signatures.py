@@ -1,5 +1,7 @@
 """A forker's own classes: one file and one YAML, checked by the signature and never imported."""
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,8 @@ class Base:
 
 class Cells(Base):
     def __init__(
-        self, *, root=None, data_dir=None, stain: str, folder: Path | None = None, depth: int = 1, scale: float = 1.0,
+        self, *, root=None, data_dir=None, stain: str, folder: Path | None = None, depth: int = 1,
+        scale: float = 1.0,
         kind: Literal["a", "b"] = "a", channels: list[int] = (), old: Optional[bool] = None, free=None,
     ): ...
 
@@ -31,9 +34,10 @@ class Anything:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_configs: Path) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_configs: Path) -> Iterator[Path]:
+    for folder in ("datamodules", "callbacks", "models"):
+        shutil.copytree(signatures.ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for folder in ("datamodules", "callbacks"):
-        (tmp_path / folder).mkdir()
         (tmp_path / folder / "cells.py").write_text(DATA)
     names.operations()  # read from the real project
     monkeypatch.setattr(signatures, "ROOT", tmp_path)
@@ -48,9 +52,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_configs: Path) 
 
 
 def test_arguments_of_an_own_data_set_arrive_converted(project: Path) -> None:
-    config = compose(
-        ["data=cells", "data.folder=/a, b [c]", "data.stain=x=1,2", "data.scale=2", "data.channels=[1,2]"]
-    )
+    config = compose(["data=cells", "data.folder=/a, b [c]", "data.stain=x=1,2", "data.scale=2", "data.channels=[1,2]"])
     assert config.data.target == "datamodules.cells.Cells"
     assert config.data.arguments == {
         "stain": "x=1,2",
@@ -92,14 +94,12 @@ def test_own_callbacks(project: Path) -> None:
     ]
     section = compose(lines).callbacks.to_plain()["mine"]
     assert section == {"_target_": "callbacks.cells.Cells", "stain": "a b", "folder": Path("/x")}
-    with pytest.raises(UserError, match="nearest: callbacks.mine.depth"):
+    with pytest.raises(UserError, match=r"nearest: callbacks\.mine\.depth"):
         compose([*lines, "callbacks.mine.dept=1"])
 
 
 def test_signatures_are_read_through_base_classes_and_files(project: Path) -> None:
-    (project / "datamodules" / "more.py").write_text(
-        "from datamodules.cells import Plain\nclass More(Plain): pass\n"
-    )
+    (project / "datamodules" / "more.py").write_text("from datamodules.cells import Plain\nclass More(Plain): pass\n")
     found = signatures.parameters("datamodules.more.More")
     assert found is not None and set(found) == {"root", "data_dir", "size"}
     assert signatures.class_value("datamodules.more.More", "image_sizes") == (28, 32)

@@ -29,9 +29,7 @@ def raw(loader):
 
 def same(first, second):
     return len(first) == len(second) and all(
-        torch.equal(a, b)
-        for one, two in zip(first, second, strict=True)
-        for a, b in zip(one, two, strict=True)
+        torch.equal(a, b) for one, two in zip(first, second, strict=True) for a, b in zip(one, two, strict=True)
     )
 
 
@@ -158,9 +156,7 @@ def test_batches_are_a_function_of_seed_epoch_and_step_not_of_what_ran_before():
 def test_ranks_draw_differently():
     data = digits(recipe=LIGHT)
     batch = next(iter(data.train_dataloader()))
-    assert not torch.equal(
-        data.train_batch(batch, step=0, rank=0)[0], data.train_batch(batch, step=0, rank=1)[0]
-    )
+    assert not torch.equal(data.train_batch(batch, step=0, rank=0)[0], data.train_batch(batch, step=0, rank=1)[0])
 
 
 def test_loaders_leave_the_global_generator_alone():
@@ -184,9 +180,7 @@ def test_two_ranks_share_the_global_batches():
     ranks = [raw(stub(digits(batch_size=64), rank=rank, world=2).train_dataloader()) for rank in (0, 1)]
     joined = [(torch.cat([a, c]), torch.cat([b, d])) for (a, b), (c, d) in zip(*ranks, strict=True)]
     assert same(joined, whole)
-    seen = [
-        len(targets) for rank in (0, 1) for _, targets in stub(digits(), rank=rank, world=2).test_dataloader()
-    ]
+    seen = [len(targets) for rank in (0, 1) for _, targets in stub(digits(), rank=rank, world=2).test_dataloader()]
     assert sum(seen) == 359
 
 

@@ -35,9 +35,7 @@ def fill(folder: Path, *, packed=True, seed=0):
         arrays = {images: numbers.integers(0, 256, (count, 28, 28)), labels: np.arange(count) % 10}
         for name, array in arrays.items():
             data = idx(array.astype(np.uint8))
-            (folder / f"{name}.gz").write_bytes(gzip.compress(data)) if packed else (
-                folder / name
-            ).write_bytes(data)
+            (folder / f"{name}.gz").write_bytes(gzip.compress(data)) if packed else (folder / name).write_bytes(data)
     return folder
 
 

@@ -65,9 +65,7 @@ def test_fewer_images_than_a_batch_make_one_smaller_batch():
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_evaluation_sees_each_image_once_in_order(world):
-    samplers = [
-        EvaluationBatches(size=10, local_batch_size=3, rank=rank, world=world) for rank in range(world)
-    ]
+    samplers = [EvaluationBatches(size=10, local_batch_size=3, rank=rank, world=world) for rank in range(world)]
     seen = [list(sampler) for sampler in samplers]
     assert [len(sampler) for sampler in samplers] == [len(one) for one in seen]
     assert torch.cat([batch for one in seen for batch in one]).sort().values.tolist() == list(range(10))

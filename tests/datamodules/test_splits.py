@@ -42,9 +42,7 @@ def test_a_new_file_moves_at_most_one_old_file():
     keys, targets = uneven((200,))
     before = splits.assign(keys, targets, 0.2, split_seed=0)
     for new in range(30):
-        after = splits.assign(
-            [*keys, f"new/{new}"], torch.cat([targets, torch.tensor([0])]), 0.2, split_seed=0
-        )
+        after = splits.assign([*keys, f"new/{new}"], torch.cat([targets, torch.tensor([0])]), 0.2, split_seed=0)
         assert (after[:-1] != before).sum() <= 1
 
 

@@ -16,9 +16,7 @@ def noise(*shape):
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "nearest"])
-@pytest.mark.parametrize(
-    "shape", [(4, 3, 40, 61), (4, 3, 61, 40), (2, 3, 17, 17), (2, 3, 28, 28), (1, 3, 100, 33)]
-)
+@pytest.mark.parametrize("shape", [(4, 3, 40, 61), (4, 3, 61, 40), (2, 3, 17, 17), (2, 3, 28, 28), (1, 3, 100, 33)])
 def test_equals_torchvision(shape, interpolation):
     preprocessing = Preprocessing(image_size=28, resize=32, interpolation=interpolation, **RGB)
     reference = v2.Compose(

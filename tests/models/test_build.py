@@ -84,17 +84,11 @@ def test_transformers_are_built_for_the_size_of_the_images(name: str, source: st
 
 
 def test_arguments_reach_the_constructor() -> None:
-    own = build_net(
-        name="plain20", num_classes=2, in_channels=1, image_size=8, arguments={"width": 4, "depth": 8}
-    )
+    own = build_net(name="plain20", num_classes=2, in_channels=1, image_size=8, arguments={"width": 4, "depth": 8})
     assert own.conv.out_channels == 4 and len(own.stage1) == 1 and own.stage2[0].shortcut is None
-    library = build_net(
-        name="mobilenet_v2", num_classes=2, in_channels=1, image_size=32, arguments={"dropout": 0.7}
-    )
+    library = build_net(name="mobilenet_v2", num_classes=2, in_channels=1, image_size=32, arguments={"dropout": 0.7})
     assert library.classifier[0].p == 0.7
-    timm = build_net(
-        name="resnet10t", num_classes=2, in_channels=1, image_size=32, arguments={"drop_rate": 0.6}
-    )
+    timm = build_net(name="resnet10t", num_classes=2, in_channels=1, image_size=32, arguments={"drop_rate": 0.6})
     assert timm.drop_rate == 0.6
 
 

@@ -11,9 +11,7 @@ from models import load as module
 from models import load_run
 from models.build import build_net
 
-PREPROCESSING = Preprocessing(
-    image_size=8, resize=8, interpolation="bilinear", channels=1, mean=(0.3,), std=(0.4,)
-)
+PREPROCESSING = Preprocessing(image_size=8, resize=8, interpolation="bilinear", channels=1, mean=(0.3,), std=(0.4,))
 
 
 @pytest.fixture
@@ -101,9 +99,7 @@ def test_what_is_not_a_run_is_refused(run: Path, tmp_path: Path) -> None:
     change(best, schema=2)
     with pytest.raises(UserError, match="schema 2; this version reads 1"):
         load_run(run)
-    change(
-        best, schema=1, model={**torch.load(best, weights_only=True)["lightbox"]["model"], "num_classes": 3}
-    )
+    change(best, schema=1, model={**torch.load(best, weights_only=True)["lightbox"]["model"], "num_classes": 3})
     with pytest.raises(UserError, match="does not fit its own net resnet20"):
         load_run(run)
     best.write_bytes(best.read_bytes()[:1000])

@@ -41,9 +41,7 @@ def test_loss_is_torchs_on_indices_and_on_shares(smoothing):
 def test_label_smoothing_by_hand():
     logits = torch.log(torch.tensor([[0.7, 0.2, 0.1]]))
     expected = -(0.8 * torch.log(torch.tensor(0.7)) + 0.1 * torch.log(torch.tensor(0.2 * 0.1)))
-    assert classification_loss(logits, torch.tensor([0]), label_smoothing=0.3) == pytest.approx(
-        expected.item()
-    )
+    assert classification_loss(logits, torch.tensor([0]), label_smoothing=0.3) == pytest.approx(expected.item())
 
 
 def test_mixed_shares_weigh_the_two_losses():
@@ -102,9 +100,7 @@ def test_l2_penalty_is_weight_decay_under_sgd(net):
     torch.optim.SGD(net.parameters(), lr=0.1).step()
     weights = [decayed.conv.weight, decayed.head.weight]
     others = [p for p in decayed.parameters() if all(p is not weight for weight in weights)]
-    torch.optim.SGD(
-        [{"params": weights, "weight_decay": 0.05}, {"params": others}], lr=0.1, weight_decay=0
-    ).step()
+    torch.optim.SGD([{"params": weights, "weight_decay": 0.05}, {"params": others}], lr=0.1, weight_decay=0).step()
     for ours, reference in zip(net.parameters(), decayed.parameters(), strict=True):
         torch.testing.assert_close(ours, reference)
 

@@ -54,9 +54,7 @@ def stages(net):
 def schedule(name, *, lr=0.1, total_steps=TOTAL, **changes):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr)
     own = {**ARGUMENTS[name], **changes}
-    return optimizer, Schedule(
-        optimizer, name=name, total_steps=total_steps, steps_per_epoch=STEPS_PER_EPOCH, **own
-    )
+    return optimizer, Schedule(optimizer, name=name, total_steps=total_steps, steps_per_epoch=STEPS_PER_EPOCH, **own)
 
 
 def lrs(optimizer, scheduler, steps=TOTAL):
@@ -122,9 +120,7 @@ def test_a_parameter_in_two_stages_is_refused_and_an_empty_group_left_out():
 def test_a_few_steps_on_digits_reduce_the_loss(name, own):
     images, labels = (torch.as_tensor(part[:256]) for part in load_digits(return_X_y=True))
     images, net, own = images.float() / 16, small_net(), dict(own)
-    optimizer = build_optimizer(
-        parameter_groups(stages(net), lr=own.pop("lr"), weight_decay=1e-4), name=name, **own
-    )
+    optimizer = build_optimizer(parameter_groups(stages(net), lr=own.pop("lr"), weight_decay=1e-4), name=name, **own)
     losses = []
     for _ in range(30):
         optimizer.zero_grad()
@@ -147,9 +143,7 @@ def test_fused_where_torch_has_it_and_equal_to_the_plain_update(name):
     results = []
     for fused in (None, False):
         net = small_net()
-        optimizer = build_optimizer(
-            parameter_groups(stages(net), lr=0.01, weight_decay=0.1), name=name, fused=fused
-        )
+        optimizer = build_optimizer(parameter_groups(stages(net), lr=0.01, weight_decay=0.1), name=name, fused=fused)
         if fused is None:
             assert bool(optimizer.param_groups[0].get("fused")) == (name not in ("rmsprop", "adadelta"))
         else:
@@ -252,9 +246,7 @@ def test_one_cycle_refuses_a_second_warm_up():
         schedule("one_cycle", warmup_epochs=2)
 
 
-metrics = st.lists(
-    st.one_of(st.floats(-2, 2), st.sampled_from([0.5, 0.50001, 0.4999, 0.6, float("nan")])), max_size=40
-)
+metrics = st.lists(st.one_of(st.floats(-2, 2), st.sampled_from([0.5, 0.50001, 0.4999, 0.6, float("nan")])), max_size=40)
 
 
 @settings(max_examples=150, deadline=None)
@@ -293,6 +285,25 @@ def test_only_plateau_takes_a_metric():
 
 
 # --- properties of all schedules
+
+
+@pytest.mark.parametrize("stop", range(1, 8))
+def test_plateau_goes_on_with_its_best_its_patience_and_its_reduction(stop):
+    values = [0.5, 0.6, 0.55, 0.55, 0.58, 0.57, 0.59, 0.61]
+    whole, cut = schedule("plateau"), schedule("plateau")
+    rates = []
+    for number, value in enumerate(values):
+        if number == stop:
+            state = cut[1].state_dict()
+            cut = schedule("plateau")
+            cut[1].load_state_dict(state)
+            assert cut[0].param_groups[0]["lr"] == whole[0].param_groups[0]["lr"]
+        for optimizer, scheduler in (whole, cut):
+            optimizer.step()
+            scheduler.step()
+            scheduler.observe(value)
+        rates.append(cut[0].param_groups[0]["lr"])
+    assert rates == pytest.approx([0.1] * 3 + [0.01] * 2 + [0.001] * 3)
 
 
 @settings(max_examples=60, deadline=None)

@@ -51,9 +51,7 @@ def build(name: str, source: str, weights: str = "default", **sizes: int):
         ("timm", "tv_in1k", ["models--timm--resnet18.tv_in1k"]),
     ],
 )
-def test_missing_weights_name_the_cache_to_fill(
-    source: str, weights: str, expected: list[str], caches: Path
-) -> None:
+def test_missing_weights_name_the_cache_to_fill(source: str, weights: str, expected: list[str], caches: Path) -> None:
     begin = time.monotonic()
     with pytest.raises(UserError) as raised:
         build("resnet18", source, weights)
@@ -122,8 +120,6 @@ def test_a_download_lands_in_the_cache(caches: Path, monkeypatch: pytest.MonkeyP
         ("mixer_s32_224", "timm", "default", "timm has no published weights for mixer_s32_224"),
     ],
 )
-def test_sets_that_do_not_exist_are_answered_by_name(
-    name: str, source: str, weights: str, message: str
-) -> None:
+def test_sets_that_do_not_exist_are_answered_by_name(name: str, source: str, weights: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         published(name=name, source=source, weights=weights)

@@ -16,9 +16,7 @@ from models.weights import is_file, load_file_into, net_tensors, read_checkpoint
 
 def build(name: str = "resnet20", *, num_classes: int = 4, in_channels: int = 3, **arguments) -> nn.Module:
     size = arguments.pop("image_size", 32)
-    return build_net(
-        name=name, num_classes=num_classes, in_channels=in_channels, image_size=size, **arguments
-    )
+    return build_net(name=name, num_classes=num_classes, in_channels=in_channels, image_size=size, **arguments)
 
 
 def equal_but_for_the_head(a: nn.Module, b: nn.Module) -> bool:
@@ -85,10 +83,7 @@ def test_names_of_old_published_files_are_understood(tmp_path: Path) -> None:
     """The published files of DenseNet and ViT have the names of older code."""
     net = torchvision.models.densenet121(num_classes=4)
     old = {
-        key.replace("norm1", "norm.1")
-        .replace("conv1", "conv.1")
-        .replace("norm2", "norm.2")
-        .replace("conv2", "conv.2")
+        key.replace("norm1", "norm.1").replace("conv1", "conv.1").replace("norm2", "norm.2").replace("conv2", "conv.2")
         if "denselayer" in key
         else key: value
         for key, value in net.state_dict().items()
@@ -149,9 +144,7 @@ def test_a_librarys_file_has_the_preprocessing_of_its_name(tmp_path: Path) -> No
 
 def test_a_file_that_does_not_fit_is_refused_with_both_shapes(tmp_path: Path) -> None:
     torch.save(build(arguments={"width": 8}).state_dict(), tmp_path / "narrow.pth")
-    with pytest.raises(
-        UserError, match=r"does not fit CifarResNet: \d+ of \d+ .*\(8, 3, 3, 3\), not \(16, 3, 3, 3\)"
-    ):
+    with pytest.raises(UserError, match=r"does not fit CifarResNet: \d+ of \d+ .*\(8, 3, 3, 3\), not \(16, 3, 3, 3\)"):
         build(weights=str(tmp_path / "narrow.pth"))
     torch.save(build("lenet5").state_dict(), tmp_path / "lenet.pth")
     with pytest.raises(UserError, match=r"such as conv\.weight: missing"):

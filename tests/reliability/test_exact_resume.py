@@ -100,9 +100,7 @@ def assert_same_end(runs: Path, one: str, other: str) -> None:
 
 @pytest.mark.parametrize("batch", [1, STEPS + 3, 2 * STEPS], ids=["first-step", "mid-epoch", "epoch-end"])
 @pytest.mark.parametrize("case", list(CASES))
-def test_interrupted_equals_undisturbed(
-    case: str, batch: int, tmp_path: Path, stop_at: Any, request: Any
-) -> None:
+def test_interrupted_equals_undisturbed(case: str, batch: int, tmp_path: Path, stop_at: Any, request: Any) -> None:
     overrides = [*SMALL, *CASES[case], f"paths.runs={tmp_path}"]
     train([*overrides, "name=whole"])
     stop_at(batch)

@@ -88,9 +88,7 @@ def differences(one: Any, other: Any, path: str = "") -> list[str]:
     if isinstance(one, list | tuple):
         assert len(one) == len(other), path
         return [
-            line
-            for i, pair in enumerate(zip(one, other, strict=True))
-            for line in differences(*pair, f"{path}/{i}")
+            line for i, pair in enumerate(zip(one, other, strict=True)) for line in differences(*pair, f"{path}/{i}")
         ]
     same = torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
     return [] if same else [path]
@@ -132,10 +130,7 @@ def test_a_killed_run_ends_like_an_undisturbed_one(
         kills += process.returncode != 0
         if signum == signal.SIGTERM and process.returncode != 0:
             assert process.returncode == 143
-            assert (
-                json.loads((folder_of(tmp_path, "killed") / "summary.json").read_text())["status"]
-                == "interrupted"
-            )
+            assert json.loads((folder_of(tmp_path, "killed") / "summary.json").read_text())["status"] == "interrupted"
     assert kills, "every run was over before it could be killed"
     finish(start(tmp_path, "killed", overrides))
     folder = folder_of(tmp_path, "killed")

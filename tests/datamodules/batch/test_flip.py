@@ -12,14 +12,10 @@ def test_by_hand():
 
 
 def test_equals_torchvision_image_by_image_at_the_same_draw():
-    images = torch.randint(
-        0, 256, (50, 3, 9, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
+    images = torch.randint(0, 256, (50, 3, 9, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     for operation, reference in ((HorizontalFlip(), v2.horizontal_flip), (VerticalFlip(), v2.vertical_flip)):
         chosen = operation.draw(50, torch.Generator().manual_seed(3))
         assert 10 < chosen.sum() < 40
-        expected = torch.stack(
-            [reference(one) if hit else one for one, hit in zip(images, chosen, strict=True)]
-        )
+        expected = torch.stack([reference(one) if hit else one for one, hit in zip(images, chosen, strict=True)])
         out, _, _ = operation(images, torch.zeros(50), generator=torch.Generator().manual_seed(3))
         assert torch.equal(out, expected)

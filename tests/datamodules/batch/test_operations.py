@@ -57,9 +57,7 @@ def test_is_a_function_of_the_generator_alone(name):
 @every
 def test_the_coin_falls_as_often_as_it_says(name):
     n = 2000
-    images, targets, _ = batch(
-        n, height=16, width=16
-    )  # noise: an image is unchanged only if it was not touched
+    images, targets, _ = batch(n, height=16, width=16)  # noise: an image is unchanged only if it was not touched
 
     def touched(p):
         out = operation(name, p=p)(images, targets, generator=seeded())[0]
@@ -98,9 +96,7 @@ def test_what_is_no_probability_is_refused(name, p):
 
 
 def test_the_order_of_the_mapping_is_the_order_of_the_recipe():
-    recipe = build_recipe(
-        {"vertical_flip": {"p": 0.5}, "horizontal_flip": None, "random_crop": {"padding": 0.25}}
-    )
+    recipe = build_recipe({"vertical_flip": {"p": 0.5}, "horizontal_flip": None, "random_crop": {"padding": 0.25}})
     assert [type(op).__name__ for op in recipe] == ["VerticalFlip", "RandomCrop"]
     reverse = build_recipe({"random_crop": {"padding": 0.25}, "vertical_flip": {"p": 0.5}})
     assert [type(op).__name__ for op in reverse] == ["RandomCrop", "VerticalFlip"]
@@ -120,7 +116,5 @@ def test_each_line_of_the_table_names_a_class():
 
 
 def test_the_table_is_read_without_torch():
-    code = (
-        "import sys, datamodules, datamodules.batch, datamodules.sources; assert 'torch' not in sys.modules"
-    )
+    code = "import sys, datamodules, datamodules.batch, datamodules.sources; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

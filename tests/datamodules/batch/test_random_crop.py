@@ -62,9 +62,7 @@ def test_masks_are_ignored_outside_the_image():
     assert torch.equal(new_masks == 255, new_images[:, 0] == 0)
 
 
-@pytest.mark.parametrize(
-    "arguments", [{"padding": 0}, {"padding": 1}, {"padding": -0.1}, {"fill": "edge"}, {"p": 2}]
-)
+@pytest.mark.parametrize("arguments", [{"padding": 0}, {"padding": 1}, {"padding": -0.1}, {"fill": "edge"}, {"p": 2}])
 def test_impossible_values_are_refused(arguments):
     with pytest.raises(ValueError, match="got"):
         RandomCrop(**arguments)

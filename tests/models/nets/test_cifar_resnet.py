@@ -55,9 +55,7 @@ def test_block_equals_torchvision_with_its_weights(in_channels: int, out_channel
     reference = BasicBlock(in_channels, out_channels, stride=stride, downsample=downsample)
     for parameter in reference.parameters():
         torch.nn.init.normal_(parameter)
-    ours = ResidualBlock(
-        in_channels=in_channels, out_channels=out_channels, stride=stride, shortcut="projection"
-    )
+    ours = ResidualBlock(in_channels=in_channels, out_channels=out_channels, stride=stride, shortcut="projection")
     renamed = {
         key.replace("bn", "norm").replace("downsample", "shortcut"): value
         for key, value in reference.state_dict().items()

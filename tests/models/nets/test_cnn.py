@@ -69,9 +69,7 @@ def test_a_norm_before_the_convolution_has_its_channels_and_leaves_it_its_bias()
 
 def test_dropout_in_dense_layers_drops_units_and_spatial_dropout_whole_channels() -> None:
     torch.manual_seed(0)
-    net = build(
-        norm="none", activation="sigmoid", pool="none", spatial_dropout=0.5, dropout=0.3, dense_widths=(64,)
-    )
+    net = build(norm="none", activation="sigmoid", pool="none", spatial_dropout=0.5, dropout=0.3, dense_widths=(64,))
     maps = net.blocks[0](torch.rand(64, 1, 16, 16))  # sigmoid is never zero: zeros are dropped
     zero = (maps == 0).flatten(2)
     assert torch.equal(zero.all(2), zero.any(2))

@@ -1,4 +1,4 @@
-"""What every net of our own table keeps to; a net that is added to the table is found without an edit here."""
+"""What every net of our own table keeps to; a net that is added there is found without an edit here."""
 
 import inspect
 import io
@@ -26,18 +26,14 @@ def size_for(name: str) -> int:
     return sizes[0] if sizes else 16
 
 
-COUNTS = {
-    name: sum(p.numel() for p in on_meta(name, image_size=size_for(name)).parameters()) for name in NETS
-}
+COUNTS = {name: sum(p.numel() for p in on_meta(name, image_size=size_for(name)).parameters()) for name in NETS}
 SMALLEST = {NETS[name][0]: name for name in sorted(NETS, key=lambda each: -COUNTS[each])}.values()
 QUICK = [name for name in NETS if COUNTS[name] <= SMALL or name in SMALLEST]
 DEEP = [name for name in NETS if COUNTS[name] > 5 * SMALL and name not in SMALLEST]
 
 
 @pytest.mark.parametrize("in_channels", [1, 3])
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in DEEP else ()) for name in NETS]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in DEEP else ()) for name in NETS])
 def test_images_become_logits(name: str, in_channels: int) -> None:
     for size in own_class(name).image_sizes or (8, 16, 28):
         net = on_meta(name, image_size=size, in_channels=in_channels)
@@ -96,9 +92,7 @@ def test_every_parameter_gets_a_gradient(name: str, in_channels: int) -> None:
 @pytest.mark.parametrize("name", QUICK)
 def test_state_survives_a_file_read_with_weights_only(name: str) -> None:
     size = size_for(name)
-    first, second = (
-        build_net(name=name, num_classes=CLASSES, in_channels=1, image_size=size).eval() for _ in range(2)
-    )
+    first, second = (build_net(name=name, num_classes=CLASSES, in_channels=1, image_size=size).eval() for _ in range(2))
     file = io.BytesIO()
     torch.save(first.state_dict(), file)
     file.seek(0)
