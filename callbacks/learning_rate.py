@@ -8,8 +8,8 @@ from lightning import Callback, LightningModule, Trainer
 class LearningRateMonitor(Callback):
     """Record `lr`, the rate of the head's group, with which an optimiser step was made.
 
-    It writes after the first step, after every `every_n_steps`-th and at each epoch's end; the row's step is the number of
-    steps made. (Lightning's own monitor names it after optimiser and group, such as `lr-AdamW/pg1`.)
+    It writes after the first step, after every `every_n_steps`-th and at each epoch's end; the row's step is the
+    number of steps made. (Lightning's own monitor names it after optimiser and group, such as `lr-AdamW/pg1`.)
 
     Args:
         every_n_steps: optimiser steps between two records; accumulated batches count once.

@@ -5,8 +5,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-from configs.compose import compose_jobs
 
+from configs.compose import compose_jobs
 from models.nets import NETS
 
 ROOT = Path(__file__).parents[1]
