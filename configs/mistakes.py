@@ -32,7 +32,7 @@ BOUNDS = {
     "less_than": ("lt", "less than"),
     "less_than_equal": ("le", "at most"),
 }
-MOST_LISTED = 8
+LONGEST_LIST = 160  # characters
 _PLAIN = re.compile(r"(?!(null|true|false|nan|inf)$)[A-Za-z_/~][\w./:+\-]*")
 
 
@@ -109,7 +109,7 @@ def _with_hint(error: Mapping[str, Any]) -> str:
         return said
     choices = said.removeprefix("one of ").split(", ")
     close = nearest(given, choices, n=2)
-    if close and len(choices) > MOST_LISTED:
+    if close and len(said) > LONGEST_LIST:
         return f"one of {', '.join(close)}, ... (nearest: {close[0]})"
     return f"{said} (nearest: {close[0]})" if close else said
 

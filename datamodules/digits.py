@@ -7,6 +7,7 @@ net reaches 0.98 and more.
 
 import torch
 
+from configs.errors import UserError
 from datamodules import splits
 from datamodules.base import ImageDataModule
 from datamodules.sources.arrays import ArraySource
@@ -23,6 +24,11 @@ class Digits(ImageDataModule):
     image_size = 8
     mean = (0.3049,)
     std = (0.3755,)
+
+    def prepare_data(self) -> None:
+        """Nothing to fetch, and so no folder that could be named."""
+        if self.root is not None:
+            raise UserError(f"data.root={self.root}: digits comes with scikit-learn and reads no folder; leave data.root out")
 
     def sources(self) -> dict[str, ArraySource]:
         """Read the digits out of scikit-learn's package and cut the test fifth."""

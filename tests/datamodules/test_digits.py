@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from configs.errors import UserError
 from datamodules.digits import Digits
 
 
@@ -44,3 +47,8 @@ def test_mean_and_std_are_those_of_the_training_images(sources):
     pixels = sources["train"].images.double() / 255
     assert Digits.mean[0] == pytest.approx(pixels.mean().item(), abs=5e-5)
     assert Digits.std[0] == pytest.approx(pixels.std(correction=0).item(), abs=5e-5)
+
+
+def test_a_folder_that_would_not_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="leave data.root out"):
+        Digits(root=tmp_path).prepare_data()
