@@ -224,6 +224,14 @@ def _batches(config: Settings, written: Set[str]) -> Mistakes:
                 yield ("data", "batch_size"), f"={data.batch_size}: {how}"
 
 
+def _one_process(config: Settings, written: Set[str]) -> Mistakes:
+    trainer = config.trainer
+    devices = len(trainer.devices) if isinstance(trainer.devices, list) else trainer.devices
+    for key, count in (("devices", devices), ("num_nodes", trainer.num_nodes)):
+        if isinstance(count, int) and count > 1:
+            yield ("trainer", key), f"={count}: a run trains in one process in this version; must be 1"
+
+
 def _forbidden_operations(config: Settings, written: Set[str]) -> Mistakes:
     for index, name in enumerate(config.data.forbid):
         if name not in names.operations():
@@ -291,6 +299,7 @@ CHECKS: dict[Callable[[Settings, Set[str]], Mistakes], frozenset[str]] = {
     _image_size: frozenset({"model", "data"}),
     _subset: frozenset({"data"}),
     _batches: frozenset({"data", "trainer"}),
+    _one_process: frozenset({"trainer"}),
     _forbidden_operations: frozenset({"data"}),
     _unwanted_operations: frozenset({"data", "augment"}),
     _monitor: frozenset({"monitor", "monitor_mode"}),

@@ -150,3 +150,20 @@ def test_negative_control_other_randomness_after_the_kill_is_noticed(
     assert process.returncode != 0
     finish(start(tmp_path, "control", [*CASES["momentum"], "resume=auto", "seed=1", "resume_allow=[seed]"]))
     assert differences(undisturbed["momentum"], final_state(folder_of(tmp_path, "control"))) != []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_once_tests_the_best_twice_leaves_at_once(presses: int, tmp_path: Path) -> None:
+    process = start(tmp_path, "stopped", [*CASES["momentum"], "test=true", "trainer.max_epochs=400"])
+    while not list(tmp_path.glob("*/stopped/checkpoints/last.ckpt")) and process.poll() is None:
+        time.sleep(0.05)
+    for _ in range(presses):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.001)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    found = json.loads((folder_of(tmp_path, "stopped") / "summary.json").read_text())
+    assert (found["status"], found["exit_code"]) == ("interrupted", 130)
+    assert ("test/accuracy" in found["metrics"]) == (presses == 1)
+    assert output.splitlines()[-1] == "stopped by SIGINT" or "run: " in output
