@@ -65,6 +65,7 @@ def rate_curve(curves: Mapping[str, Sequence[tuple[int, int | None, float]]]) ->
     figure, axes = _figure(width=4.8, height=3.1)
     axes.plot([step for step, _, _ in points], [rate for _, _, rate in points], color="#2b8a3e")
     axes.set(xlabel="step", title="learning rate", ylim=(0, None))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
 

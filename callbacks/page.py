@@ -125,13 +125,13 @@ def tiles(images: Sequence[HardImage], class_names: Sequence[str], names: Sequen
         verdict = (
             "the same"
             if one.true == one.predicted
-            else f"{class_names[one.predicted]} · {one.predicted_probability:.0%}"
+            else f"{class_names[one.predicted]} {one.predicted_probability:.0%}"
         )
         found.append(
             f'<figure title="{escape(names[one.index])}"><img{_photo(one.image)} src="{_data_uri(_png(one.image))}" '
             f'alt="{escape(f"{class_names[one.true]}, predicted {class_names[one.predicted]}")}">'
-            f"<figcaption>{escape(class_names[one.true])} · {one.true_probability:.0%}<br>→ {escape(verdict)}<br>"
-            f"<small>loss {one.loss:.2f} · {escape(names[one.index])}</small></figcaption></figure>"
+            f"<figcaption>{escape(class_names[one.true])} {one.true_probability:.0%}<br>→ {escape(verdict)}<br>"
+            f"<small>loss {one.loss:.2f}<br>{escape(names[one.index])}</small></figcaption></figure>"
         )
     return f'<div class="tiles">\n{chr(10).join(found)}\n</div>' if found else ""
 

@@ -176,7 +176,7 @@ def environment(summary: dict[str, Any]) -> dict[str, Any]:
     hardware, git = summary["hardware"], summary["git"]
     tracking = summary["tracking"] or {}
     return {
-        "processor": f"{hardware['processor']} ({hardware['threads']} threads of {hardware['cpus']})",
+        "processor": f"{hardware['processor']} (threads: {hardware['threads']}, CPUs: {hardware['cpus']})",
         "GPUs": ", ".join(hardware["gpus"]) or "none",
         "processes": summary.get("world_size", 1),
         "platform": hardware["platform"],

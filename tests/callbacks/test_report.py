@@ -5,6 +5,7 @@ import json
 import signal
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -208,6 +209,21 @@ def test_without_a_test_it_shows_the_training(tmp_path):
     folder = run_folder(tmp_path)
     assert {path.stem for path in (folder / "figures").iterdir()} == {"loss", "accuracy", "learning_rate"}
     assert "Hardest" not in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_interval_is_of_the_images_that_were_tested(tmp_path, capsys):
+    metrics = train([*SMALL, "trainer.max_epochs=1", "trainer.limit_test_batches=2", f"paths.runs={tmp_path}"])
+    assert "64 images)" in capsys.readouterr().out
+    low, high = json.loads((run_folder(tmp_path) / "summary.json").read_text())["test/accuracy_interval"]
+    expected = proportion_confint(round(64 * metrics["test/accuracy"]), 64)
+    assert (low, high) == pytest.approx(expected, abs=1e-9)
+
+
+def proportion_confint(hits, count, z=1.959963984540054):
+    """Wilson's interval as the roots of its quadratic equation."""
+    share = hits / count
+    roots = np.roots([1 + z * z / count, -(2 * share + z * z / count), share * share])
+    return min(roots), max(roots)
 
 
 def test_null_writes_none(tmp_path):
