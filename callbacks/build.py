@@ -17,6 +17,7 @@ from callbacks.csv_log import CsvLog
 from callbacks.learning_rate import LearningRateMonitor
 from callbacks.progress import Progress
 from callbacks.provenance import RunRecord
+from callbacks.report import Report
 from callbacks.signals import HoldSignals
 from callbacks.throughput import Throughput
 
@@ -28,6 +29,7 @@ class Training:
     trainer: Trainer
     best: BestCheckpoint
     throughput: Throughput
+    report: Report | None
 
 
 def build_training(
@@ -87,7 +89,9 @@ def build_training(
         enable_progress_bar=False,
         use_distributed_sampler=False,
     )
-    return Training(trainer=trainer, best=best, throughput=throughput)
+    record.loggers = loggers
+    report = Report(**callbacks["report"]) if callbacks["report"] else None
+    return Training(trainer=trainer, best=best, throughput=throughput, report=report)
 
 
 def build_loggers(*, record: RunRecord, logger: Mapping[str, Any], config: dict[str, Any], step: int | None) -> list:
@@ -109,6 +113,11 @@ def build_loggers(*, record: RunRecord, logger: Mapping[str, Any], config: dict[
         url = None if tracker.experiment.offline else tracker.experiment.url
         record.update(tracking={"id": run_id, "url": url})
         loggers.append(tracker)
+    if logger["name"] == "tensorboard":
+        from callbacks.tensorboard_log import TensorBoardLog
+
+        folder = record.folder / "tensorboard"
+        loggers.append(TensorBoardLog(folder, config=config, keep_until=step, images=logger["images"]))
     return loggers
 
 

@@ -8,6 +8,7 @@ from callbacks.build import Training
 from callbacks.checkpoint import read_checkpoint
 from callbacks.provenance import RunRecord, wilson_interval
 from callbacks.resume import Start
+from callbacks.scores import TestScores, confusion
 from callbacks.signals import Stopped
 from configs.errors import UserError
 
@@ -49,10 +50,17 @@ def score_best(
     if not best.is_file():
         raise UserError(f"{record.folder}: stopped before the first checkpoint; there is nothing to test")
     metrics = dict(training.best.metrics)
+    report, scores = training.report, None
     if test:
         task.load_state_dict(read_checkpoint(best)["state_dict"])
+        scores = TestScores(
+            hardest=report.hardest if report else 0,
+            mean=task.card["preprocessing"]["mean"],
+            std=task.card["preprocessing"]["std"],
+        )
         tester = Trainer(
             **arguments,
+            callbacks=[scores],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -64,7 +72,12 @@ def score_best(
         metrics.update(found)
         for logger in training.trainer.loggers:
             logger.log_metrics(found, step=training.trainer.global_step)
-        count = len(data.splits["test"])
+        if len(training.trainer.loggers) > 1:
+            from callbacks.tracking import log_confusion
+
+            counts = confusion(*scores.labels, len(task.class_names))
+            log_confusion(training.trainer.loggers, counts, task.class_names, step=training.trainer.global_step)
+        count = len(scores.labels[0])  # fewer than there are under trainer.limit_test_batches
         low, high = wilson_interval(metrics["test/accuracy"], count)
         record.update(**{"test/accuracy_interval": [low, high]})
         print(
@@ -81,6 +94,8 @@ def score_best(
         train_seconds=training.throughput.seconds,
         train_samples_per_second=training.throughput.samples_per_second,
     )
+    if report and trainer.is_global_zero:
+        report.write(record, task, data, scores)
     for logger in trainer.loggers:
         logger.finalize("success")
     if len(trainer.loggers) > 1:

@@ -15,11 +15,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from callbacks.signals import StopSignals
 from configs.errors import UserError
 from configs.runs import ROOT, RunLock, read_summary
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers.logger import Logger
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "timm", "hydra-core", "numpy")
 
@@ -36,6 +39,7 @@ class RunRecord:
         self.folder = folder
         self.checkpoints = folder / "checkpoints"
         self.signals = StopSignals()
+        self.loggers: list[Logger] = []
         before = read_summary(folder)
         self.summary: dict[str, Any] = {
             "schema": 1,

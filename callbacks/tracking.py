@@ -1,4 +1,4 @@
-"""Weights & Biases: a logger that never keeps a run waiting, and checkpoints as artifacts.
+"""Weights & Biases: a logger that never keeps a run waiting, pictures, and checkpoints as artifacts.
 
 Offline runs are complete: `wandb sync RUN_FOLDER/wandb/offline-run-*` uploads them later. A run that goes on
 offline makes a second such folder with the same id. wandb keeps a copy of each artifact until it is uploaded,
@@ -9,21 +9,69 @@ import logging
 import netrc
 import os
 import socket
+import sys
 import threading
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from lightning import Callback, LightningModule, Trainer
-
-if TYPE_CHECKING:
-    from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.loggers.wandb import WandbLogger  # imports wandb only when it is made
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 3.0
 """Seconds to wait for a connection; wandb itself waits 100 s and then ends the run."""
+
+
+MOST_CLASSES = 100
+"""Classes up to which the confusion matrix is sent as a table; it has their square of rows."""
+
+
+class WandbLog(WandbLogger):
+    """Lightning's logger, which also takes the pictures of `record_figure`.
+
+    Args:
+        images: whether pictures are sent.
+        arguments: Lightning's.
+    """
+
+    def __init__(self, *, images: bool, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.images = images
+
+    @rank_zero_only
+    def log_picture(self, name: str, path: Path, *, step: int) -> None:
+        """Send a PNG file; wandb keeps a copy of its own."""
+        if self.images:
+            self.log_image(f"figures/{name}", [str(path)], step=step)
+
+    @rank_zero_only
+    def log_confusion(self, counts: Tensor, class_names: Sequence[str], *, step: int) -> None:
+        """Send counts (K, K), a true class a row, as the site's own interactive confusion matrix."""
+        import wandb
+
+        rows = [
+            [true, predicted, count]
+            for true, row in zip(class_names, counts.tolist(), strict=True)
+            for predicted, count in zip(class_names, row, strict=True)
+        ]
+        columns = {"Actual": "Actual", "Predicted": "Predicted", "nPredictions": "nPredictions"}
+        table = wandb.Table(columns=list(columns), data=rows)
+        chart = wandb.plot_table("wandb/confusion_matrix/v1", table, columns, {"title": "test, true and predicted"})
+        self.log_metrics({"test/confusion_matrix": chart}, step=step)  # type: ignore[dict-item]
+
+
+def log_confusion(loggers: Iterable[Logger], counts: Tensor, class_names: Sequence[str], *, step: int) -> None:
+    """Hand the test's confusion counts (K, K) to each wandb logger, unless the classes are too many."""
+    for logger in loggers:
+        if isinstance(logger, WandbLog) and len(class_names) <= MOST_CLASSES:
+            logger.log_confusion(counts, class_names, step=step)
 
 
 def wandb_logger(
@@ -37,7 +85,8 @@ def wandb_logger(
     group: str | None = None,
     tags: list[str] | None = None,
     notes: str | None = None,
-) -> "WandbLogger":
+    images: bool = True,
+) -> WandbLog:
     """A started logger: one line names its page, or says why it is offline: no key, or no connection.
 
     An offline or disabled mode that the user set in WANDB_MODE is kept. A run of wandb's that is still open
@@ -53,14 +102,15 @@ def wandb_logger(
         group: name under which runs stand together.
         tags: words to filter by.
         notes: free text.
+        images: whether pictures are sent.
     """
     import wandb
-    from lightning.pytorch.loggers import WandbLogger
 
     finish()
 
-    def start(mode: str | None) -> WandbLogger:
-        logger = WandbLogger(
+    def start(mode: str | None) -> WandbLog:
+        logger = WandbLog(
+            images=images,
             save_dir=run_folder,
             project=project,
             entity=entity,
@@ -95,6 +145,8 @@ def wandb_logger(
 
 def finish() -> None:
     """End the open run of wandb's, if there is one: after the last metric, and before another run starts."""
+    if "wandb" not in sys.modules:
+        return
     import wandb
 
     if wandb.run is not None:
@@ -102,7 +154,10 @@ def finish() -> None:
 
 
 class CheckpointArtifacts(Callback):
-    """Store the best and the last checkpoint as one artifact of type `model`, when training has ended.
+    """Store the best and the last checkpoint when training has ended: an artifact of type `model`, a version each.
+
+    Their aliases are `best` and `last`: `run.use_artifact("checkpoints-ID:best")`. A run that goes on adds
+    versions, and the aliases move to them.
 
     Args:
         folder: where best.ckpt and last.ckpt are.
@@ -113,19 +168,18 @@ class CheckpointArtifacts(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Hand the files to each wandb logger; wandb copies them, and uploads in the background."""
-        from lightning.pytorch.loggers import WandbLogger
-
-        loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
-        files = [path for path in (self.folder / "best.ckpt", self.folder / "last.ckpt") if path.is_file()]
-        if not (loggers and files and trainer.is_global_zero):
+        loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLog)]
+        if not (loggers and trainer.is_global_zero):
             return
         import wandb
 
         for logger in loggers:
-            artifact = wandb.Artifact(name=f"checkpoints-{logger.version}", type="model")
-            for path in files:
-                artifact.add_file(str(path), name=path.name)
-            logger.experiment.log_artifact(artifact)
+            for alias in ("best", "last"):
+                path = self.folder / f"{alias}.ckpt"
+                if path.is_file():
+                    artifact = wandb.Artifact(name=f"checkpoints-{logger.version}", type="model")
+                    artifact.add_file(str(path), name=path.name)
+                    logger.experiment.log_artifact(artifact, aliases=["latest", alias])
 
 
 def _say(line: str) -> None:

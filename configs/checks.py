@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Set
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +295,11 @@ def _momentum(config: Settings, written: Set[str]) -> Mistakes:
         yield ("optimizer", "nesterov"), "=true: needs optimizer.momentum above 0, or nesterov=false"
 
 
+def _tracker(config: Settings, written: Set[str]) -> Mistakes:
+    if config.logger.name == "tensorboard" and find_spec("tensorboard") is None:
+        yield ("logger",), '=tensorboard: the package is not installed: pip install -e ".[tensorboard]"'
+
+
 CHECKS: dict[Callable[[Settings, Set[str]], Mistakes], frozenset[str]] = {
     _weights: frozenset({"model", "transfer"}),
     _image_size: frozenset({"model", "data"}),
@@ -306,5 +312,6 @@ CHECKS: dict[Callable[[Settings, Set[str]], Mistakes], frozenset[str]] = {
     _schedule: frozenset({"scheduler", "trainer"}),
     _trainer: frozenset({"trainer"}),
     _momentum: frozenset({"optimizer"}),
+    _tracker: frozenset({"logger"}),
 }
 """Each check and the sections that it reads."""

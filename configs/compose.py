@@ -62,7 +62,7 @@ def compose_jobs(overrides: Sequence[str], multirun: bool = False) -> list[RunCo
     for index, job in enumerate(itertools.islice(itertools.product(*readable), literal.MOST_JOBS)):
         given = {line.key: value for line, value in job if line.is_group}
         tail = f"-{index}" if count > 1 else ""
-        config, found = _check(list(job), compositions[tuple(given.items())], tail)
+        config, found = _check(list(job), compositions[tuple(given.items())], tail, grid=multirun)
         wrong += found
         if config is not None:
             config.command = _command(job) if multirun else list(overrides)
@@ -132,13 +132,14 @@ def _parameter(keys: Keys, raw: Mapping[str, Any]) -> signatures.Parameter | Non
         return None
 
 
-def _check(job: Job, composition: Composition, tail: str) -> tuple[RunConfig | None, list[str]]:
+def _check(job: Job, composition: Composition, tail: str, *, grid: bool) -> tuple[RunConfig | None, list[str]]:
     """One job: its values on top of its files, all mistakes found; no configuration if there are any.
 
     Args:
         job: the lines of the command line and the value that each has here.
         composition: the files.
         tail: what a fixed `name` gets, so that the runs of a grid are told apart.
+        grid: whether it is a job of a multirun, which writes no report unless it is asked for.
     """
     raw = copy.deepcopy(composition.raw)
     wrong = _apply(job, raw, tail)
@@ -164,6 +165,8 @@ def _check(job: Job, composition: Composition, tail: str) -> tuple[RunConfig | N
     if wrong or composition.problems:
         return None, wrong
     config = settle(raw)
+    if grid and not checker.is_written("callbacks.report"):
+        config.callbacks.report = None
     if folder is not None and stored is not None:
         wrong += [f"command line: {one}" for one in resume.refused_changes(stored, config)]
         resume.place_in(config, folder)

@@ -30,7 +30,7 @@ PRECISIONS = Literal[
 Clock = Annotated[str, StringConstraints(pattern=r"^\d{2,}:\d{2}:\d{2}:\d{2}$")]
 
 NOT_TRAINER_ARGUMENTS = {
-    "logger": "logger=csv or logger=wandb",
+    "logger": "logger=csv, logger=wandb or logger=tensorboard",
     "callbacks": "callbacks.KEY",
     "fast_dev_run": "debug=fast",
     "overfit_batches": "data.overfit_batches",
@@ -113,7 +113,7 @@ Scheduler = Annotated[
     | sections.Plateau,
     Field(discriminator="name"),
 ]
-Logger = Annotated[sections.CSVLogger | sections.WandbLogger, Field(discriminator="name")]
+Logger = Annotated[sections.CSVLogger | sections.WandbLogger | sections.TensorBoardLogger, Field(discriminator="name")]
 
 
 class Settings(Section):

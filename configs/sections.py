@@ -270,6 +270,11 @@ class Checkpoint(Section):  # noqa: D101
     every_n_steps: Count | None = None
 
 
+class Report(Section):  # noqa: D101
+    hardest: Annotated[int, Field(ge=0, le=500)] = 24
+    augmented: Annotated[int, Field(ge=0, le=50)] = 6
+
+
 class Callbacks(Section):
     """Ours; any further key is a callback of the forker's: a mapping with `_target_` and its arguments."""
 
@@ -279,6 +284,7 @@ class Callbacks(Section):
     learning_rate: Annotated[LearningRate | None, BeforeValidator(_switch)] = LearningRate()
     checkpoint: Checkpoint = Checkpoint()
     progress: bool = True
+    report: Annotated[Report | None, BeforeValidator(_switch)] = Report()
 
     def to_plain(self) -> dict[str, Any]:
         """Sections by name; arguments of the forker's callbacks as their constructors want them."""
@@ -304,3 +310,9 @@ class WandbLogger(Section):  # noqa: D101
     group: Text | None = None
     tags: Texts = []
     notes: Text | None = None
+    images: bool = True
+
+
+class TensorBoardLogger(Section):  # noqa: D101
+    name: Literal["tensorboard"] = "tensorboard"
+    images: bool = True

@@ -58,6 +58,10 @@ class Checker:
                 found.update({keys: text for keys, text in check(config, self._written) if keys not in found})
         return [self._message(keys, text) for keys, text in found.items() if not self._spurious(keys, text)]
 
+    def is_written(self, key: str) -> bool:
+        """Whether the user sets a key, on the command line or in a preset; the defaults' files do not count."""
+        return key in self._written
+
     def _set_by_choice(self, raw: dict[str, Any]) -> Iterator[tuple[Keys, str]]:
         """Keys that follow from a choice but were typed; put back, or the rest would not fit."""
         before = self._composition.raw

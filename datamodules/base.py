@@ -109,6 +109,7 @@ class ImageDataModule(lightning.LightningDataModule):
         self.overfit_batches = overfit_batches
         self.preprocessing = preprocessing
         self.recipe: list[Operation] = build_recipe(recipe or {})
+        self.operations = [name for name, given in (recipe or {}).items() if given is not None]
         self.splits: dict[str, ArraySource] = {}
         self._fingerprint = ""
 
@@ -190,11 +191,32 @@ class ImageDataModule(lightning.LightningDataModule):
         """Return the batch as the net reads it at ``step``, by (seed, step, rank) alone."""
         images, targets = batch
         preprocessing = self.effective_preprocessing
-        images = fit_to(images, preprocessing)
+        images, targets = self._augmented(fit_to(images, preprocessing), targets, step, rank)
+        return normalise(images, preprocessing), targets
+
+    def _augmented(self, images: torch.Tensor, targets: torch.Tensor, step: int, rank: int) -> Batch:
         draws = generator(self.seed, "recipe", step, rank)
         for operation in self.recipe:
             images, targets, _ = operation(images, targets, generator=draws)
-        return normalise(images, preprocessing), targets
+        return images, targets
+
+    def augmentation_draws(self, *, images: int, draws: int) -> tuple[list[torch.Tensor], list[str]]:
+        """Draw the augmentation of a few training images, to be looked at.
+
+        Args:
+            images: how many, spread over the training images.
+            draws: how often each is augmented, with the keys of the first steps.
+
+        Returns:
+            The images as they are evaluated, then one tensor a draw, all uint8 ``(images, C, H, W)`` before
+            normalisation; and the names of the operations, none where nothing is random.
+        """
+        self.setup()
+        source, preprocessing = self.splits["train"], self.effective_preprocessing
+        chosen = torch.linspace(0, len(source) - 1, min(images, len(source))).round().long()
+        fitted = fit_to(source[chosen][0], preprocessing)
+        columns = [fitted, *(self._augmented(fitted, source[chosen][1], step, 0)[0] for step in range(draws))]
+        return columns, self.operations
 
     @property
     def effective_preprocessing(self) -> Preprocessing:

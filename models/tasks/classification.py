@@ -56,6 +56,7 @@ class Classification(LightningModule):
         known = [f"val/{name}" for name in METRICS] + ["train/accuracy", "train/loss"]
         if monitor not in known:
             raise ValueError(f"monitor={monitor!r} is not recorded; choose one of {', '.join(known)}")
+        self.class_names = tuple(class_names)
         self.net = net.to(memory_format=torch.channels_last) if channels_last else net
         self.optimizer, self.scheduler = dict(optimizer), dict(scheduler)
         self.label_smoothing, self.l1, self.l2 = label_smoothing, l1, l2
@@ -122,9 +123,9 @@ class Classification(LightningModule):
         """Start this pass over the test images at zero."""
         self._start("test")
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Add one batch to the sums of the pass."""
-        self._score("test", *batch)
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Add one batch to the sums of the pass; its logits (B, K) go to the callbacks."""
+        return self._score("test", *batch)
 
     def on_test_epoch_end(self) -> None:
         """Hand the figures to the caller of `trainer.test`; the run records them with the right step."""
@@ -179,13 +180,14 @@ class Classification(LightningModule):
             sums = self.sums[split] = sums.to(loss_sum.device)
         sums += torch.stack((loss_sum.to(sums.dtype), correct.to(sums.dtype), sums.new_tensor(count)))
 
-    def _score(self, split: str, images: Tensor, targets: Tensor) -> None:
+    def _score(self, split: str, images: Tensor, targets: Tensor) -> Tensor:
         logits = self(images).float()
         losses = cross_entropy(logits, targets, reduction="none", ignore_index=-1)
         labels = logits.argmax(dim=1)
         self.scores[split].update(labels, targets)
         sums = self.sums[split]
         self._add(split, losses.to(sums.dtype).sum(), (labels == targets).sum(), int(targets.numel()))
+        return logits
 
     def _totals(self, split: str) -> tuple[float, float, float]:
         sums = self.sums[split]

@@ -1,7 +1,8 @@
-import ast
 import json
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,11 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 from lightning import LightningModule, Trainer
+from matplotlib.figure import Figure
+from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
 from callbacks import tracking
+from callbacks.figures import record_figure
 from callbacks.learning_rate import LearningRateMonitor
-from callbacks.tracking import CheckpointArtifacts, finish, wandb_logger
+from callbacks.provenance import RunRecord
+from callbacks.tracking import CheckpointArtifacts, finish, log_confusion, wandb_logger
+from train import train
 
 SOMEONES_KEY = "0123456789abcdef" * 2 + "01234567"
 VARIABLES = ("MODE", "API_KEY", "BASE_URL", "IDENTITY_TOKEN_FILE", "PROJECT", "ENTITY", "RUN_ID")
@@ -145,14 +151,60 @@ def test_an_offline_run_holds_configuration_metrics_and_checkpoints(tmp_path, ru
     assert rates == [(1, 0.25), (4, 0.25), (8, 0.25), (12, 0.25)]
     losses = [(row["trainer/global_step"], row["val/loss"]) for row in found.history if "val/loss" in row]
     assert losses == list(zip((4, 8, 12), task.losses, strict=True))
-    (artifact,) = found.artifacts
-    assert (artifact.type, artifact.name) == ("model", "checkpoints-abc12345")
-    files = {entry.path: entry for entry in artifact.manifest.contents}
-    assert set(files) == {"best.ckpt", "last.ckpt"}
-    for name, entry in files.items():
+    assert [(one.type, one.name) for one in found.artifacts] == [("model", "checkpoints-abc12345")] * 2
+    assert [set(one.aliases) for one in found.artifacts] == [{"best", "latest"}, {"last", "latest"}]
+    for artifact, name in zip(found.artifacts, ("best.ckpt", "last.ckpt"), strict=True):
+        (entry,) = artifact.manifest.contents
         original = (run_folder / "checkpoints" / name).read_bytes()
-        assert entry.size == len(original) and Path(entry.local_path).read_bytes() == original
+        assert entry.path == name and entry.size == len(original)
+        assert Path(entry.local_path).read_bytes() == original
     assert not list((tmp_path / "home").iterdir())
+
+
+@pytest.mark.parametrize("images", [True, False])
+def test_pictures_and_the_confusion_matrix_are_sent(run_folder, monkeypatch, images):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    record = RunRecord(run_folder, {"steps": 5})
+    record.loggers = [logger(run_folder, images=images)]
+    figure = Figure(figsize=(1, 1))
+    figure.add_subplot().plot([0, 1])
+    path = record_figure(record, "line", figure)
+    log_confusion(record.loggers, torch.tensor([[3, 1], [0, 2]]), ("cat, grey", "dog"), step=5)
+    log_confusion(record.loggers, torch.zeros(101, 101), ["too many"] * 101, step=6)
+    finish()
+
+    (folder,) = offline_folders(run_folder)
+    rows = {key: value for row in Offline(folder).history for key, value in row.items()}
+    assert {key.rpartition("/")[0] for key in rows if "figures/" in key} == ({"figures/line"} if images else set())
+    assert path.is_file()
+    if images:
+        (name,) = rows["figures/line/filenames"]
+        with Image.open(folder / "files" / name) as back, Image.open(path) as drawn:
+            assert list(back.convert("RGB").getdata()) == list(drawn.convert("RGB").getdata())
+    table = json.loads((folder / "files" / rows["test/confusion_matrix_table/path"]).read_text())
+    assert table["columns"] == ["Actual", "Predicted", "nPredictions"]
+    pairs = [["cat, grey", "cat, grey", 3], ["cat, grey", "dog", 1], ["dog", "cat, grey", 0], ["dog", "dog", 2]]
+    assert table["data"] == pairs and rows["trainer/global_step"] == 5
+
+
+def test_a_run_that_goes_on_keeps_its_id_and_sends_its_report(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    small = ["model.width=4", "data.per_class=16", "data.batch_size=32", "scheduler=constant", "logger=wandb"]
+    train([*small, "trainer.max_epochs=1", "test=false", f"paths.runs={tmp_path / 'runs'}", "logger.group=g"])
+    (folder,) = (tmp_path / "runs").glob("*/*")
+    tracking_id = json.loads((folder / "summary.json").read_text())["tracking"]["id"]
+    train([f"resume={folder}", f"paths.runs={tmp_path / 'runs'}", "trainer.max_epochs=2", "test=true"])
+    assert json.loads((folder / "summary.json").read_text())["tracking"]["id"] == tracking_id
+
+    first, second = (Offline(path) for path in offline_folders(folder))
+    assert [run.runs[0].run_id for run in (first, second)] == [tracking_id] * 2
+    assert [run.runs[0].run_group for run in (first, second)] == ["g"] * 2
+    steps = [[row["trainer/global_step"] for row in run.history if "val/loss" in row] for run in (first, second)]
+    assert steps == [[5], [10]], "each epoch once"
+    keys = {key for row in second.history for key in row}
+    shown = {f"figures/{name}/filenames" for name in ("confusion_matrix", "hardest", "loss", "learning_rate")}
+    assert shown | {"test/confusion_matrix_table/path", "test/accuracy"} <= keys
+    assert set(second.artifacts[0].aliases) == {"best", "latest"}
 
 
 def test_a_second_run_in_one_process_is_a_run_of_its_own(run_folder, monkeypatch):
@@ -243,6 +295,5 @@ def test_a_server_that_refuses_leaves_the_run_offline(run_folder, capsys, monkey
 
 
 def test_wandb_is_imported_only_where_it_is_used():
-    module = ast.parse(Path(tracking.__file__).read_text(encoding="utf-8"))
-    at_import = [ast.unparse(node) for node in module.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    assert at_import and not any("wandb" in line or "loggers" in line for line in at_import)
+    code = "import sys, callbacks.build, callbacks.tracking; sys.exit('wandb' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=Path(tracking.__file__).parents[1], check=True)
