@@ -27,6 +27,7 @@ DATA_TARGET = re.compile(r"datamodules(\.[A-Za-z_]\w*)+\.[A-Za-z_]\w*")
 CALLBACK_TARGET = re.compile(r"callbacks(\.[A-Za-z_]\w*)+\.[A-Za-z_]\w*")
 FILLED_IN = frozenset({"root", "data_dir"})  # by train.py, from data.root and paths.data
 FILLED_IN_NETS = frozenset({"num_classes", "in_chans", "in_channels", "pretrained", "weights"})
+FILLED_IN_OPERATIONS = frozenset({"num_classes"})
 SHARES = frozenset({"p", "padding"})  # of an operation: probabilities, and lengths as parts of the side
 FILE_ENDINGS = (".pth", ".pt", ".ckpt", ".safetensors")
 
@@ -156,11 +157,16 @@ def _operations(recipe: Mapping[str, Any]) -> Mistakes:
             continue
         if not isinstance(given, Mapping):
             continue  # null drops the line; anything else is the schema's to report
-        yield from _of_class(("augment", name), given, ours=[], target=known[name])
+        yield from _of_class(("augment", name), given, ours=[], target=known[name], filled_in=FILLED_IN_OPERATIONS)
+        ranges = signatures.class_value(known[name], "ranges") or {}
         for key in SHARES & set(given):
             value = given[key]
             if isinstance(value, int | float) and not isinstance(value, bool) and not 0 <= value <= 1:
                 yield ("augment", name, key), f"={value}: must be from 0 to 1"
+        for key in ranges.keys() & set(given):
+            (low, high), value = ranges[key], given[key]
+            if isinstance(value, int | float) and not isinstance(value, bool) and not low <= value <= high:
+                yield ("augment", name, key), f"={value}: must be from {low:g} to {high:g}"
 
 
 def _weights(config: Settings, written: Set[str]) -> Mistakes:
@@ -244,6 +250,25 @@ def _unwanted_operations(config: Settings, written: Set[str]) -> Mistakes:
             yield ("augment", name), f": {config.data.name} forbids it (data.forbid), as it changes the label"
 
 
+def _mixing(config: Settings, written: Set[str]) -> Mistakes:
+    known = names.operations()
+    chances = {
+        name: given.get("p", 1.0)
+        for name, given in config.augment.items()
+        if given is not None and name in known and name not in config.data.forbid
+        if signatures.class_value(known[name], "mixes")
+    }
+    if all(isinstance(p, int | float) for p in chances.values()) and sum(chances.values()) > 1 + 1e-9:
+        shown = " + ".join(f"{name}.p={p:g}" for name, p in chances.items())
+        yield ("augment", list(chances)[-1], "p"), f": {shown} is more than 1, and an image is mixed at most once"
+
+
+def _balance(config: Settings, written: Set[str]) -> Mistakes:
+    if config.data.balance != "none" and config.loss.class_weights == "balanced":
+        key = ("loss", "class_weights") if "loss.class_weights" in written else ("data", "balance")
+        yield key, ": data.balance=oversample and loss.class_weights=balanced correct the same twice; set one"
+
+
 def _monitor(config: Settings, written: Set[str]) -> Mistakes:
     if config.monitor not in MONITORS:
         close = nearest(config.monitor, MONITORS)
@@ -302,6 +327,8 @@ CHECKS: dict[Callable[[Settings, Set[str]], Mistakes], frozenset[str]] = {
     _one_process: frozenset({"trainer"}),
     _forbidden_operations: frozenset({"data"}),
     _unwanted_operations: frozenset({"data", "augment"}),
+    _mixing: frozenset({"data", "augment"}),
+    _balance: frozenset({"data", "loss"}),
     _monitor: frozenset({"monitor", "monitor_mode"}),
     _schedule: frozenset({"scheduler", "trainer"}),
     _trainer: frozenset({"trainer"}),

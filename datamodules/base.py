@@ -11,7 +11,7 @@ import itertools
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import lightning
 import torch
@@ -81,6 +81,7 @@ class ImageDataModule(lightning.LightningDataModule):
         fraction: float = 1.0,
         per_class: int | None = None,
         overfit_batches: int = 0,
+        balance: Literal["none", "oversample"] = "none",
         preprocessing: Preprocessing | None = None,
         recipe: Mapping[str, Mapping[str, Any] | None] | None = None,
     ) -> None:
@@ -95,6 +96,7 @@ class ImageDataModule(lightning.LightningDataModule):
             fraction: share of the remaining training images to keep.
             per_class: number of training images of each class to keep.
             overfit_batches: learn this many batches by heart; validation then reads the same images.
+            balance: "oversample" draws each class equally often in an epoch, which stays as long as it was.
             preprocessing: None means the data's own size and statistics.
             recipe: augmentation of training batches, operation -> arguments, in order; None in it leaves it
                 out.
@@ -107,8 +109,9 @@ class ImageDataModule(lightning.LightningDataModule):
         self.fraction = fraction
         self.per_class = per_class
         self.overfit_batches = overfit_batches
+        self.balance = balance
         self.preprocessing = preprocessing
-        self.recipe: list[Operation] = build_recipe(recipe or {})
+        self.recipe: list[Operation] = build_recipe(recipe, num_classes=len(self.class_names)) if recipe else []
         self.splits: dict[str, ArraySource] = {}
         self._fingerprint = ""
 
@@ -129,6 +132,11 @@ class ImageDataModule(lightning.LightningDataModule):
         """Return a hash of all images, labels and keys of the data set, whatever was cut or left out."""
         self.setup()
         return self._fingerprint
+
+    def class_counts(self) -> list[int]:
+        """Return the number of training images of each class, whatever `balance` draws of them."""
+        self.setup()
+        return self.splits["train"].targets.bincount(minlength=len(self.class_names)).tolist()
 
     def split_table(self) -> Iterable[tuple[str, str, str]]:
         """Yield (file key, class name, split) of every image in use."""
@@ -158,6 +166,7 @@ class ImageDataModule(lightning.LightningDataModule):
             world=world,
             seed=self.seed,
             position=position,
+            balanced=self.splits["train"].targets if self.balance == "oversample" else None,
         )
         return batch_loader(self.splits["train"], batches)
 
@@ -188,13 +197,17 @@ class ImageDataModule(lightning.LightningDataModule):
 
     def train_batch(self, batch: Batch, *, step: int, rank: int = 0) -> Batch:
         """Return the batch as the net reads it at ``step``, by (seed, step, rank) alone."""
+        images, targets = self.augmented_batch(batch, step=step, rank=rank)
+        return normalise(images, self.effective_preprocessing), targets
+
+    def augmented_batch(self, batch: Batch, *, step: int, rank: int = 0) -> Batch:
+        """Return what `train_batch` normalises: uint8 images, and targets, shares of the classes if mixed."""
         images, targets = batch
-        preprocessing = self.effective_preprocessing
-        images = fit_to(images, preprocessing)
+        images = fit_to(images, self.effective_preprocessing)
         draws = generator(self.seed, "recipe", step, rank)
         for operation in self.recipe:
             images, targets, _ = operation(images, targets, generator=draws)
-        return normalise(images, preprocessing), targets
+        return images, targets
 
     @property
     def effective_preprocessing(self) -> Preprocessing:
