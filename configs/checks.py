@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from configs import names, signatures
+from configs import names, recipes, signatures
 from configs.errors import nearest, unknown
 from configs.files import is_file
 from configs.mistakes import wrong_values
@@ -158,15 +158,12 @@ def _operations(recipe: Mapping[str, Any]) -> Mistakes:
         if not isinstance(given, Mapping):
             continue  # null drops the line; anything else is the schema's to report
         yield from _of_class(("augment", name), given, ours=[], target=known[name], filled_in=FILLED_IN_OPERATIONS)
-        ranges = signatures.class_value(known[name], "ranges") or {}
         for key in SHARES & set(given):
             value = given[key]
             if isinstance(value, int | float) and not isinstance(value, bool) and not 0 <= value <= 1:
                 yield ("augment", name, key), f"={value}: must be from 0 to 1"
-        for key in ranges.keys() & set(given):
-            (low, high), value = ranges[key], given[key]
-            if isinstance(value, int | float) and not isinstance(value, bool) and not low <= value <= high:
-                yield ("augment", name, key), f"={value}: must be from {low:g} to {high:g}"
+        for key, text in recipes.out_of_range(known[name], given):
+            yield ("augment", name, key), text
 
 
 def _weights(config: Settings, written: Set[str]) -> Mistakes:
@@ -250,25 +247,6 @@ def _unwanted_operations(config: Settings, written: Set[str]) -> Mistakes:
             yield ("augment", name), f": {config.data.name} forbids it (data.forbid), as it changes the label"
 
 
-def _mixing(config: Settings, written: Set[str]) -> Mistakes:
-    known = names.operations()
-    chances = {
-        name: given.get("p", 1.0)
-        for name, given in config.augment.items()
-        if given is not None and name in known and name not in config.data.forbid
-        if signatures.class_value(known[name], "mixes")
-    }
-    if all(isinstance(p, int | float) for p in chances.values()) and sum(chances.values()) > 1 + 1e-9:
-        shown = " + ".join(f"{name}.p={p:g}" for name, p in chances.items())
-        yield ("augment", list(chances)[-1], "p"), f": {shown} is more than 1, and an image is mixed at most once"
-
-
-def _balance(config: Settings, written: Set[str]) -> Mistakes:
-    if config.data.balance != "none" and config.loss.class_weights == "balanced":
-        key = ("loss", "class_weights") if "loss.class_weights" in written else ("data", "balance")
-        yield key, ": data.balance=oversample and loss.class_weights=balanced correct the same twice; set one"
-
-
 def _monitor(config: Settings, written: Set[str]) -> Mistakes:
     if config.monitor not in MONITORS:
         close = nearest(config.monitor, MONITORS)
@@ -327,8 +305,8 @@ CHECKS: dict[Callable[[Settings, Set[str]], Mistakes], frozenset[str]] = {
     _one_process: frozenset({"trainer"}),
     _forbidden_operations: frozenset({"data"}),
     _unwanted_operations: frozenset({"data", "augment"}),
-    _mixing: frozenset({"data", "augment"}),
-    _balance: frozenset({"data", "loss"}),
+    recipes.mixing: frozenset({"data", "augment"}),
+    recipes.balance: frozenset({"data", "loss"}),
     _monitor: frozenset({"monitor", "monitor_mode"}),
     _schedule: frozenset({"scheduler", "trainer"}),
     _trainer: frozenset({"trainer"}),

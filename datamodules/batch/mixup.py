@@ -18,11 +18,17 @@ def mixup(images: torch.Tensor, lam: torch.Tensor, partners: torch.Tensor) -> to
 
 
 class Mixup(Mixing):
-    """Overlap a share ``p`` of the images with one another; each draws its own share from Beta(alpha, alpha)."""
+    """Overlap a share ``p`` of the images with one another; each draws its own share from Beta(alpha, alpha).
+
+    The larger part of the two is the image's own. For a share of the whole batch that makes no difference, as
+    the distribution is symmetric; with a share for each image, some would else stand in a batch twice and
+    others not at all.
+    """
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return shares, float32 ``(n,)``, and partners, int64 ``(n,)``."""
-        return draw_lam(n, self.alpha, generator), draw_partners(n, generator)
+        """Return shares, float32 ``(n,)`` of at least a half, and partners, int64 ``(n,)``."""
+        lam = draw_lam(n, self.alpha, generator)
+        return torch.maximum(lam, 1 - lam), draw_partners(n, generator)
 
     def mix(
         self, images: torch.Tensor, targets: torch.Tensor, masks: torch.Tensor | None, generator: torch.Generator
