@@ -130,8 +130,16 @@ def build_task(config: "RunConfig", data: Any) -> Any:
         monitor_mode=config.monitor_mode,
         channels_last=config.trainer.channels_last,
         card=card,
-        **config.loss.to_plain(),
+        **loss_arguments(config, data),
     )
+
+
+def loss_arguments(config: "RunConfig", data: Any) -> dict[str, Any]:
+    """The section `loss`, with a number a class in place of the word for it."""
+    from models.losses import choose_class_weights
+
+    weights = choose_class_weights(config.loss.class_weights, data.class_counts())
+    return {**config.loss.to_plain(), "class_weights": weights}
 
 
 def run_folder(config: "RunConfig") -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from configs import names, signatures
+from configs import names, recipes, signatures
 from configs.errors import nearest, unknown
 from configs.files import is_file
 from configs.mistakes import wrong_values
@@ -28,6 +28,7 @@ DATA_TARGET = re.compile(r"datamodules(\.[A-Za-z_]\w*)+\.[A-Za-z_]\w*")
 CALLBACK_TARGET = re.compile(r"callbacks(\.[A-Za-z_]\w*)+\.[A-Za-z_]\w*")
 FILLED_IN = frozenset({"root", "data_dir"})  # by train.py, from data.root and paths.data
 FILLED_IN_NETS = frozenset({"num_classes", "in_chans", "in_channels", "pretrained", "weights"})
+FILLED_IN_OPERATIONS = frozenset({"num_classes"})
 SHARES = frozenset({"p", "padding"})  # of an operation: probabilities, and lengths as parts of the side
 FILE_ENDINGS = (".pth", ".pt", ".ckpt", ".safetensors")
 
@@ -157,11 +158,13 @@ def _operations(recipe: Mapping[str, Any]) -> Mistakes:
             continue
         if not isinstance(given, Mapping):
             continue  # null drops the line; anything else is the schema's to report
-        yield from _of_class(("augment", name), given, ours=[], target=known[name])
+        yield from _of_class(("augment", name), given, ours=[], target=known[name], filled_in=FILLED_IN_OPERATIONS)
         for key in SHARES & set(given):
             value = given[key]
             if isinstance(value, int | float) and not isinstance(value, bool) and not 0 <= value <= 1:
                 yield ("augment", name, key), f"={value}: must be from 0 to 1"
+        for key, text in recipes.out_of_range(known[name], given):
+            yield ("augment", name, key), text
 
 
 def _weights(config: Settings, written: Set[str]) -> Mistakes:
@@ -308,6 +311,8 @@ CHECKS: dict[Callable[[Settings, Set[str]], Mistakes], frozenset[str]] = {
     _one_process: frozenset({"trainer"}),
     _forbidden_operations: frozenset({"data"}),
     _unwanted_operations: frozenset({"data", "augment"}),
+    recipes.mixing: frozenset({"data", "augment"}),
+    recipes.balance: frozenset({"data", "loss"}),
     _monitor: frozenset({"monitor", "monitor_mode"}),
     _schedule: frozenset({"scheduler", "trainer"}),
     _trainer: frozenset({"trainer"}),

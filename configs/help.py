@@ -25,7 +25,10 @@ COMMON = (
     ("model=vgg16", "any own, torchvision or timm net by its name"),
     ("model=resnet18 transfer=full", "from pretrained weights; model.weights=FILE: local ones"),
     ("augment=light", "a recipe; augment.horizontal_flip=null drops an operation"),
+    ("augment=strong", "standard has RandAugment, Cutout; strong also Mixup, CutMix"),
     ("loss.label_smoothing=0.1", "also loss.l1, loss.l2"),
+    ("data.balance=oversample", "for unequal classes; or loss.class_weights=balanced"),
+    ("monitor=val/f1_macro", "picks the best by a mean over classes; or val/accuracy_macro"),
     ("callbacks.early_stopping.patience=5", "stops when monitor=val/accuracy stands still"),
     ("callbacks.ema.decay=0.99", "tests the running average of the weights"),
     ("trainer.precision=bf16-mixed", "trainer.* takes any plain argument of Trainer"),
@@ -136,8 +139,13 @@ def print_help(arguments: Sequence[str] = ()) -> None:
             pages.append(format_group(name))
         elif name in groups and value not in ("", "null") and (name != "model" or value in groups[name]):
             pages.append(format_group(name, value))  # model=NAME may also be a net without a file of its own
+    print_text("\n\n".join(pages) or format_help())
+
+
+def print_text(text: str) -> None:
+    """Print a page; a reader who has seen enough of it is no mistake."""
     try:
-        print("\n\n".join(pages) or format_help(), flush=True)
+        print(text, flush=True)
     except BrokenPipeError:  # `| head` has seen enough; Python would complain at exit, too
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

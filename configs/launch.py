@@ -13,12 +13,20 @@ OUR_BUG = 1
 SIGNALLED = 128
 
 
-def launch(run: Callable[[Any], Any], argv: Sequence[str]) -> int:
+def launch(
+    run: Callable[[Any], Any],
+    argv: Sequence[str],
+    *,
+    compose_jobs: Callable[[list[str], bool], list[Any]] | None = None,
+    help_page: Callable[[], str] | None = None,
+) -> int:
     """Check the whole command line, then run its jobs one after the other.
 
     Args:
         run: takes a checked configuration (`RunConfig`).
         argv: the arguments behind the script's name.
+        compose_jobs: turns overrides into checked jobs; without it, those of `train.py`.
+        help_page: what --help prints; without it, the page of `train.py` and of its groups.
 
     Returns:
         0, or the code of the first job that failed: its exception's `exit_code` (2: user's mistake), or 1.
@@ -26,13 +34,14 @@ def launch(run: Callable[[Any], Any], argv: Sequence[str]) -> int:
     show_traceback = "traceback=true" in [argument.lower() for argument in argv]
     try:
         if {"-h", "--help"} & set(argv):
-            from configs.help import print_help
+            from configs.help import print_help, print_text
 
-            print_help(argv)
+            print_help(argv) if help_page is None else print_text(help_page())
             return 0
         overrides, multirun, only_show = _options(argv)
-        from configs.compose import compose_jobs
-
+        if compose_jobs is None:
+            from configs.compose import compose_jobs
+        assert compose_jobs is not None
         jobs = compose_jobs(overrides, multirun)
     except Exception as error:
         return _report(error, show_traceback)
@@ -43,6 +52,8 @@ def launch(run: Callable[[Any], Any], argv: Sequence[str]) -> int:
     for index, config in enumerate(jobs):
         if len(jobs) > 1:
             print(f"job {index + 1}/{len(jobs)}: {' '.join(config.command)}", flush=True)
+        for name in config.dropped_augment:
+            print(f"augment.{name} is left out: the data set forbids it (data.forbid)", flush=True)
         try:
             run(config)
         except Exception as error:

@@ -14,7 +14,10 @@ from configs import sections
 from configs.net_arguments import ARGUMENTS
 from configs.sections import Count, FolderName, NotNegative, Number, Part, Section, Text, Texts
 
-MONITORS = tuple(f"{split}/{metric}" for split in ("val", "train") for metric in ("accuracy", "loss", "accuracy_macro"))
+MONITORS = (
+    *("val/accuracy", "val/loss", "val/accuracy_macro", "val/f1_macro"),
+    *("train/accuracy", "train/loss"),
+)
 """Metrics that the tasks log in every epoch; a new task's own are added here."""
 
 STRATEGIES = Literal[

@@ -60,6 +60,12 @@ def _switch(value: Any) -> Any:
     return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
 
+def _not_all_zero(values: list[float]) -> list[float]:
+    if not any(values):
+        raise ValueError("a list with a weight above 0")
+    return values
+
+
 Number = Annotated[float, BeforeValidator(_exponent)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 NotNegative = Annotated[Number, Field(ge=0)]
@@ -97,6 +103,9 @@ class Loss(Section):
     """What is minimised beside the cross-entropy."""
 
     label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    class_weights: (
+        Literal["none", "balanced"] | Annotated[list[NotNegative], Field(min_length=1), AfterValidator(_not_all_zero)]
+    ) = "none"
     l1: NotNegative = 0.0
     l2: NotNegative = 0.0
 
@@ -116,6 +125,7 @@ class Data(Section):
     fraction: Annotated[Number, Field(gt=0, le=1)] = 1.0
     per_class: Count | None = None
     overfit_batches: Annotated[int, Field(ge=0)] = 0
+    balance: Literal["none", "oversample"] = "none"
     forbid: list[str] = []
 
     @property
@@ -128,7 +138,7 @@ class Data(Section):
         return self.model_dump(
             include={
                 *("batch_size", "num_workers", "val_fraction", "split_seed"),
-                *("fraction", "per_class", "overfit_batches"),
+                *("fraction", "per_class", "overfit_batches", "balance"),
             }
         )
 

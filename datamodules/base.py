@@ -11,7 +11,7 @@ import itertools
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import lightning
 import torch
@@ -81,6 +81,7 @@ class ImageDataModule(lightning.LightningDataModule):
         fraction: float = 1.0,
         per_class: int | None = None,
         overfit_batches: int = 0,
+        balance: Literal["none", "oversample"] = "none",
         preprocessing: Preprocessing | None = None,
         recipe: Mapping[str, Mapping[str, Any] | None] | None = None,
     ) -> None:
@@ -95,6 +96,7 @@ class ImageDataModule(lightning.LightningDataModule):
             fraction: share of the remaining training images to keep.
             per_class: number of training images of each class to keep.
             overfit_batches: learn this many batches by heart; validation then reads the same images.
+            balance: "oversample" draws each class equally often in an epoch, which stays as long as it was.
             preprocessing: None means the data's own size and statistics.
             recipe: augmentation of training batches, operation -> arguments, in order; None in it leaves it
                 out.
@@ -107,8 +109,9 @@ class ImageDataModule(lightning.LightningDataModule):
         self.fraction = fraction
         self.per_class = per_class
         self.overfit_batches = overfit_batches
+        self.balance = balance
         self.preprocessing = preprocessing
-        self.recipe: list[Operation] = build_recipe(recipe or {})
+        self.recipe: list[Operation] = build_recipe(recipe, num_classes=len(self.class_names)) if recipe else []
         self.operations = [name for name, given in (recipe or {}).items() if given is not None]
         self.splits: dict[str, ArraySource] = {}
         self._fingerprint = ""
@@ -130,6 +133,11 @@ class ImageDataModule(lightning.LightningDataModule):
         """Return a hash of all images, labels and keys of the data set, whatever was cut or left out."""
         self.setup()
         return self._fingerprint
+
+    def class_counts(self) -> list[int]:
+        """Return the number of training images of each class, whatever `balance` draws of them."""
+        self.setup()
+        return self.splits["train"].targets.bincount(minlength=len(self.class_names)).tolist()
 
     def split_table(self) -> Iterable[tuple[str, str, str]]:
         """Yield (file key, class name, split) of every image in use."""
@@ -159,6 +167,7 @@ class ImageDataModule(lightning.LightningDataModule):
             world=world,
             seed=self.seed,
             position=position,
+            balanced=self.splits["train"].targets if self.balance == "oversample" else None,
         )
         return batch_loader(self.splits["train"], batches)
 
@@ -189,12 +198,13 @@ class ImageDataModule(lightning.LightningDataModule):
 
     def train_batch(self, batch: Batch, *, step: int, rank: int = 0) -> Batch:
         """Return the batch as the net reads it at ``step``, by (seed, step, rank) alone."""
-        images, targets = batch
-        preprocessing = self.effective_preprocessing
-        images, targets = self._augmented(fit_to(images, preprocessing), targets, step, rank)
-        return normalise(images, preprocessing), targets
+        images, targets = self.augmented_batch(batch, step=step, rank=rank)
+        return normalise(images, self.effective_preprocessing), targets
 
-    def _augmented(self, images: torch.Tensor, targets: torch.Tensor, step: int, rank: int) -> Batch:
+    def augmented_batch(self, batch: Batch, *, step: int, rank: int = 0) -> Batch:
+        """Return what `train_batch` normalises: uint8 images, and targets, shares of the classes if mixed."""
+        images, targets = batch
+        images = fit_to(images, self.effective_preprocessing)
         draws = generator(self.seed, "recipe", step, rank)
         for operation in self.recipe:
             images, targets, _ = operation(images, targets, generator=draws)
@@ -212,11 +222,11 @@ class ImageDataModule(lightning.LightningDataModule):
             normalisation; and the names of the operations, none where nothing is random.
         """
         self.setup()
-        source, preprocessing = self.splits["train"], self.effective_preprocessing
+        source = self.splits["train"]
         chosen = torch.linspace(0, len(source) - 1, min(images, len(source))).round().long()
-        fitted = fit_to(source[chosen][0], preprocessing)
-        columns = [fitted, *(self._augmented(fitted, source[chosen][1], step, 0)[0] for step in range(draws))]
-        return columns, self.operations
+        batch = source[chosen]
+        fitted = fit_to(batch[0], self.effective_preprocessing)
+        return [fitted, *(self.augmented_batch(batch, step=step)[0] for step in range(draws))], self.operations
 
     @property
     def effective_preprocessing(self) -> Preprocessing:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from datamodules.randomness import permutation
+from datamodules.randomness import balanced_order, permutation
 from datamodules.sources.arrays import ArraySource
 
 
@@ -26,6 +26,7 @@ class TrainBatches(Sampler[torch.Tensor]):
         seed: of the order.
         position: gives (epoch, number of batches to skip); asked when the first batch is, not before,
             because a trainer knows where it resumes only then.
+        balanced: targets of all images, int64 ``(size,)``, where each class shall be drawn equally often.
     """
 
     def __init__(
@@ -38,12 +39,14 @@ class TrainBatches(Sampler[torch.Tensor]):
         world: int,
         seed: int,
         position: Callable[[], tuple[int, int]],
+        balanced: torch.Tensor | None = None,
     ) -> None:
         self.size = size
         self.rank = rank
         self.world = world
         self.seed = seed
         self.position = position
+        self.balanced = balanced
         steps = size // batch_size
         self.batches = steps * accumulation if steps else 1
         self.local_batch_size = batch_size // (world * accumulation) if steps else size // world
@@ -53,7 +56,10 @@ class TrainBatches(Sampler[torch.Tensor]):
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         epoch, offset = self.position()
-        order = permutation(self.size, seed=self.seed, epoch=epoch)
+        if self.balanced is None:
+            order = permutation(self.size, seed=self.seed, epoch=epoch)
+        else:
+            order = balanced_order(self.balanced, seed=self.seed, epoch=epoch)
         for batch in range(offset, self.batches):
             start = (batch * self.world + self.rank) * self.local_batch_size
             yield order[start : start + self.local_batch_size]

@@ -33,3 +33,28 @@ def generator(*parts: int | str) -> torch.Generator:
 def permutation(n: int, *, seed: int, epoch: int) -> torch.Tensor:
     """Return the order of epoch ``epoch``: int64 ``(n,)``, each of ``0 .. n - 1`` once."""
     return torch.randperm(n, generator=generator(seed, "epoch", epoch))
+
+
+def balanced_order(targets: torch.Tensor, *, seed: int, epoch: int) -> torch.Tensor:
+    """Return an order of epoch ``epoch`` in which all classes come equally often: int64, as long as ``targets``.
+
+    Counts of classes differ by at most one draw, and so do those of two images of a class: a rare class is
+    repeated, a frequent one is thinned out, by another draw in each epoch. Classes without images are passed over.
+
+    Args:
+        targets: int64 ``(n,)``.
+        seed: of the draws.
+        epoch: counted from 0.
+    """
+    draws = generator(seed, "balanced", epoch)
+    labels = targets.unique()
+    quotas = torch.full((len(labels),), len(targets) // max(1, len(labels)))
+    quotas[torch.randperm(len(labels), generator=draws)[: len(targets) - int(quotas.sum())]] += 1
+    drawn = []
+    for label, quota in zip(labels.tolist(), quotas.tolist(), strict=True):
+        members = (targets == label).nonzero()[:, 0]
+        whole, rest = divmod(quota, len(members))
+        extra = torch.randperm(len(members), generator=draws)[:rest]
+        drawn += [members.repeat(whole), members[extra]]
+    order = torch.cat(drawn) if drawn else targets
+    return order[torch.randperm(len(order), generator=draws)]

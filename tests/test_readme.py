@@ -20,6 +20,13 @@ def test_commands_compose(command):
     assert compose_jobs([word for word in words if word != "-m"], multirun="-m" in words)
 
 
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"python explore\.py([^`\n|&]*)", README))))
+def test_commands_of_explore_compose(command):
+    from configs import explore
+
+    assert explore.compose_jobs(shlex.split(command), multirun=False)
+
+
 def test_the_two_commands_stand_there():
     assert "\n    pip install -e . && python train.py\n" in README
     assert '\n    pip install -e ".[dev]" && python -m pytest\n' in README

@@ -202,6 +202,8 @@ def test_seed_moves_the_weights_and_not_the_split(tmp_path: Path) -> None:
         ],
         ["trainer.check_val_every_n_epoch=2", "trainer.max_epochs=2", "optimizer=adadelta"],
         ["trainer.val_check_interval=0.5", "callbacks.checkpoint.every_n_steps=1"],
+        ["augment=strong", "loss.class_weights=balanced", "monitor=val/f1_macro"],
+        ["augment=standard", "data.balance=oversample", "loss.class_weights=[1,1,1,1,1,2,1,1,0.5,1]"],
         ["debug=fast"],
         ["debug=profile"],
         ["model=lenet5"],

@@ -7,6 +7,7 @@ heavy is imported here, so that the names can be checked without torch.
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,11 +21,21 @@ OPERATIONS: dict[str, str] = {
     "random_crop": "random_crop:RandomCrop",
     "horizontal_flip": "flip:HorizontalFlip",
     "vertical_flip": "flip:VerticalFlip",
+    "randaugment": "randaugment:RandAugment",
+    "cutout": "cutout:Cutout",
+    "random_erasing": "random_erasing:RandomErasing",
+    "mixup": "mixup:Mixup",
+    "cutmix": "cutmix:CutMix",
 }
 
 
 class Operation(Protocol):
-    """Change uint8 images ``(B, C, H, W)``, and masks int64 ``(B, H, W)`` alike; draws on the CPU."""
+    """Change uint8 images ``(B, C, H, W)``, and masks int64 ``(B, H, W)`` alike; draws on the CPU.
+
+    Class attributes that an operation may have:
+        ranges: argument -> (lowest, highest), a literal, checked before any data is read.
+        mixes: its targets become shares of the classes; see `mixing.py`.
+    """
 
     def __call__(
         self,
@@ -37,13 +48,21 @@ class Operation(Protocol):
         """Return new images, targets and masks; the inputs stay as they are."""
 
 
-def build_recipe(mapping: Mapping[str, Mapping[str, Any] | None]) -> list[Operation]:
+def build_recipe(mapping: Mapping[str, Mapping[str, Any] | None], *, num_classes: int) -> list[Operation]:
     """Make the operations of a recipe, in its order; an operation whose arguments are None is left out.
+
+    Those that mix images stand together, where the first of them stands: one coin decides between them.
+
+    Args:
+        mapping: operation -> arguments.
+        num_classes: for operations that ask for it in their constructor.
 
     Raises:
         UserError: an operation that does not exist, or arguments that it does not take.
     """
-    operations = []
+    operations: list[Any] = []
+    mixing: list[Any] = []
+    place = 0
     for name, arguments in mapping.items():
         if name not in OPERATIONS:
             raise UserError(unknown("augment operation", name, OPERATIONS))
@@ -51,8 +70,26 @@ def build_recipe(mapping: Mapping[str, Mapping[str, Any] | None]) -> list[Operat
             continue
         file, class_name = OPERATIONS[name].split(":")
         operation = getattr(importlib.import_module(f"datamodules.batch.{file}"), class_name)
+        asks = "num_classes" in inspect.signature(operation).parameters
         try:
-            operations.append(operation(**arguments))
+            made = operation(**arguments, **({"num_classes": num_classes} if asks else {}))
         except (TypeError, ValueError) as error:
             raise UserError(f"augment.{name}: {error}") from error
+        if not getattr(made, "mixes", False):
+            operations.append(made)
+            continue
+        mixing.append(made)
+        if len(mixing) == 1:
+            place = len(operations)
+    if mixing:
+        operations.insert(place, _one_coin(mixing))
     return operations
+
+
+def _one_coin(mixing: list[Any]) -> Operation:
+    from datamodules.batch.mixing import AtMostOne
+
+    try:
+        return AtMostOne(mixing)
+    except ValueError as error:
+        raise UserError(f"augment: {error}") from error

@@ -29,6 +29,7 @@ class Classification(LightningModule):
         optimizer: `name`, `lr`, `weight_decay` and the optimiser's own arguments.
         scheduler: `name`, `warmup_epochs`, `restart` and the schedule's own arguments.
         label_smoothing: share of the target spread over all classes, in [0, 1).
+        class_weights: weight of an image of each class in the training loss; scores count all images alike.
         l1: weight of the sum of absolute weights, norms and biases left out; with `l2` an elastic net.
         l2: weight of half the sum of squared weights, norms and biases left out.
         monitor: metric that reduce-on-plateau watches.
@@ -45,6 +46,7 @@ class Classification(LightningModule):
         optimizer: Mapping[str, Any],
         scheduler: Mapping[str, Any],
         label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | None = None,
         l1: float = 0.0,
         l2: float = 0.0,
         monitor: str = "val/accuracy",
@@ -57,9 +59,12 @@ class Classification(LightningModule):
         if monitor not in known:
             raise ValueError(f"monitor={monitor!r} is not recorded; choose one of {', '.join(known)}")
         self.class_names = tuple(class_names)
+        self.class_weights: Tensor | None
         self.net = net.to(memory_format=torch.channels_last) if channels_last else net
         self.optimizer, self.scheduler = dict(optimizer), dict(scheduler)
         self.label_smoothing, self.l1, self.l2 = label_smoothing, l1, l2
+        weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+        self.register_buffer("class_weights", weights, persistent=False)  # the configuration has them
         self.monitor, self.monitor_mode = monitor, monitor_mode
         self.channels_last = channels_last
         self.card = dict(card or {})
@@ -86,7 +91,9 @@ class Classification(LightningModule):
         """Loss of one batch; targets are class indices (B,) or, after mixing, shares (B, K)."""
         images, targets = batch
         logits = self(images)
-        loss = classification_loss(logits, targets, label_smoothing=self.label_smoothing)
+        loss = classification_loss(
+            logits, targets, label_smoothing=self.label_smoothing, class_weights=self.class_weights
+        )
         labels = targets if targets.ndim == 1 else targets.argmax(dim=1)
         with torch.no_grad():
             count = labels.numel()

@@ -146,6 +146,28 @@ def test_a_forbidden_line_of_a_preset_is_dropped_and_told() -> None:
     assert config.dropped_augment == ["horizontal_flip"]
 
 
+def test_recipes_of_small_and_strong_augmentation() -> None:
+    base = ["data=fashion_mnist"]
+    light, standard, strong = (compose([*base, f"augment={name}"]).augment for name in ("light", "standard", "strong"))
+    assert list(light.items()) == list(standard.items())[:2]
+    assert list(standard.items()) == list(strong.items())[:4]
+    assert list(standard)[2:] == ["randaugment", "cutout"]
+    assert list(strong)[4:] == ["mixup", "cutmix"]
+    assert strong["mixup"]["p"] + strong["cutmix"]["p"] == 1  # they alternate, and no image is left out
+    assert compose([*base, "augment=strong", "augment.mixup.alpha=0.4"]).augment["mixup"] == {"alpha": 0.4, "p": 0.5}
+    only_mixup = compose([*base, "augment=strong", "augment.cutmix=null", "augment.mixup.p=1"]).augment
+    assert list(only_mixup) == [*standard, "mixup"]
+
+
+def test_digits_forbid_flips_and_keep_the_rest_of_a_recipe() -> None:
+    """RandAugment turns a digit by 30 degrees at most and never mirrors it, so it may stay."""
+    config = compose(["data=digits", "augment=strong"])
+    assert config.dropped_augment == ["horizontal_flip"]
+    assert list(config.augment) == ["random_crop", "randaugment", "cutout", "mixup", "cutmix"]
+    forbidding = compose(["augment=strong", "data.forbid=[randaugment, mixup]", "augment.cutmix.p=1"])
+    assert forbidding.dropped_augment == ["randaugment", "mixup"]
+
+
 def test_plus_signs_of_hydra_users_are_taken() -> None:
     assert compose(["+optimizer.lr=0.5"]).optimizer.lr == 0.5
     assert compose(["++optimizer.lr=0.5"]).optimizer.lr == 0.5

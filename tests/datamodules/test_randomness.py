@@ -4,7 +4,7 @@ import sys
 import pytest
 import torch
 
-from datamodules.randomness import generator, key, permutation
+from datamodules.randomness import balanced_order, generator, key, permutation
 
 
 def test_key_is_the_same_in_another_process():
@@ -55,3 +55,41 @@ def test_making_randomness_leaves_the_global_generator_alone():
     permutation(100, seed=0, epoch=0)
     torch.rand(3, generator=generator(0, "recipe"))
     assert torch.equal(torch.rand(3), expected)
+
+
+def skewed():
+    targets = torch.repeat_interleave(torch.tensor([0, 1, 2, 5]), torch.tensor([70, 20, 3, 9]))
+    return targets[torch.randperm(102, generator=torch.Generator().manual_seed(0))]
+
+
+def test_a_balanced_order_draws_classes_and_their_images_equally_often():
+    targets = skewed()
+    for epoch in range(5):
+        order = balanced_order(targets, seed=1, epoch=epoch)
+        assert order.dtype == torch.int64 and len(order) == 102
+        classes = targets[order].bincount()[[0, 1, 2, 5]]
+        assert sorted(classes.tolist()) == [25, 25, 26, 26]  # 102 = 4 * 25 + 2
+        times = order.bincount(minlength=102)
+        for label in (0, 1, 2, 5):
+            of_class = times[targets == label]
+            assert of_class.max() - of_class.min() <= 1
+        assert times[targets == 2].min() >= 8  # 25 or 26 draws of 3 images
+        assert not torch.equal(targets[order], targets[order].sort().values)  # not class by class
+
+
+def test_a_balanced_order_is_a_function_of_seed_and_epoch_only():
+    first = balanced_order(skewed(), seed=1, epoch=2)
+    torch.rand(7)
+    assert torch.equal(balanced_order(skewed(), seed=1, epoch=2), first)
+    assert not torch.equal(balanced_order(skewed(), seed=1, epoch=3), first)
+    assert not torch.equal(balanced_order(skewed(), seed=2, epoch=2), first)
+
+
+def test_over_the_epochs_every_image_of_a_frequent_class_is_seen():
+    seen = torch.cat([balanced_order(skewed(), seed=0, epoch=epoch) for epoch in range(30)])
+    assert len(seen.unique()) == 102
+
+
+def test_equal_classes_keep_each_image_once():
+    targets = torch.arange(40) % 4
+    assert balanced_order(targets, seed=0, epoch=0).sort().values.tolist() == list(range(40))

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.losses import classification_loss, is_weight, l1_penalty, l2_penalty
+from configs.errors import UserError
+from models.losses import choose_class_weights, classification_loss, is_weight, l1_penalty, l2_penalty
 
 
 class Net(nn.Module):
@@ -108,3 +109,52 @@ def test_l2_penalty_is_weight_decay_under_sgd(net):
 def test_frozen_weights_are_not_penalised(net):
     net.conv.requires_grad_(False)
     assert l1_penalty(net).item() == pytest.approx(net.head.weight.abs().sum().item())
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_weighted_loss_is_torchs_and_the_same_on_indices_and_shares(smoothing):
+    generator = torch.Generator().manual_seed(1)
+    logits, targets = torch.randn(9, 4, generator=generator), torch.randint(4, (9,), generator=generator)
+    weights = torch.tensor([0.5, 2.0, 1.0, 3.0])
+    expected = nn.CrossEntropyLoss(weight=weights, label_smoothing=smoothing)(logits, targets).item()
+    shares = nn.functional.one_hot(targets, 4).float()
+    for given in (targets, shares):
+        loss = classification_loss(logits, given, label_smoothing=smoothing, class_weights=weights)
+        assert loss.item() == pytest.approx(expected, rel=1e-6)
+    padded = torch.cat([targets, torch.tensor([-1, -1])]), torch.cat([logits, torch.randn(2, 4)])
+    loss = classification_loss(padded[1], padded[0], label_smoothing=smoothing, class_weights=weights)
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_weighted_loss_of_mixed_labels_by_hand():
+    probs = torch.tensor([[0.5, 0.5], [0.2, 0.8]])
+    shares = torch.tensor([[0.25, 0.75], [1.0, 0.0]])
+    log = probs.log()
+    weighted = 3 * 0.25 * -log[0, 0] + 1 * 0.75 * -log[0, 1] + 3 * -log[1, 0]
+    expected = weighted / (3 * 1.25 + 0.75)
+    loss = classification_loss(log, shares, class_weights=torch.tensor([3.0, 1.0]))
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_a_batch_of_no_weight_costs_nothing():
+    loss = classification_loss(torch.randn(2, 3), torch.tensor([1, -1]), class_weights=torch.tensor([1.0, 0.0, 1.0]))
+    assert loss.item() == 0
+
+
+def test_balanced_weights_are_scikit_learns():
+    import numpy as np
+    from sklearn.utils.class_weight import compute_class_weight
+
+    counts = [90, 9, 1, 25]
+    labels = np.repeat(np.arange(4), counts)
+    expected = compute_class_weight("balanced", classes=np.arange(4), y=labels)
+    assert choose_class_weights("balanced", counts) == pytest.approx(expected.tolist())
+    assert sum(w * n for w, n in zip(choose_class_weights("balanced", counts), counts, strict=True)) == 125
+    assert choose_class_weights("balanced", [4, 0]) == [0.5, 0.0]
+    assert choose_class_weights("none", counts) is None
+    assert choose_class_weights([1, 2, 3, 4], counts) == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_one_weight_a_class_or_both_numbers():
+    with pytest.raises(UserError, match=r"loss\.class_weights has 3 weights, and the data has 4 classes"):
+        choose_class_weights([1, 2, 3], [1, 1, 1, 1])

@@ -7,19 +7,26 @@ import sys
 import pytest
 import torch
 
+from configs import signatures
 from configs.errors import UserError
 from datamodules.batch import OPERATIONS, build_recipe
 
+CLASSES = 5
+# An image may come back as it was: shifted by nothing, the identity, a box without area.
+MAY_CHANGE_NOTHING = {"random_crop", "randaugment", "mixup", "cutmix"}
+MOVE_MASKS = {"random_crop", "horizontal_flip", "vertical_flip"}
+HAVE_NO_MASKS = {"mixup"}
+
 
 def operation(name, **arguments):
-    return build_recipe({name: arguments})[0]
+    return build_recipe({name: arguments}, num_classes=CLASSES)[0]
 
 
 def batch(n=32, channels=3, height=12, width=10):
     noise = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (n, channels, height, width), dtype=torch.uint8, generator=noise)
     masks = torch.randint(0, 5, (n, height, width), generator=noise)
-    return images, torch.arange(n), masks
+    return images, torch.arange(n) % CLASSES, masks
 
 
 def seeded(seed=0):
@@ -33,14 +40,46 @@ every = pytest.mark.parametrize("name", OPERATIONS)
 def test_keeps_the_batch_contract_and_its_inputs(name):
     images, targets, masks = batch()
     before = images.clone(), masks.clone()
-    new_images, new_targets, new_masks = operation(name)(images, targets, generator=seeded(), masks=masks)
+    given = None if name in HAVE_NO_MASKS else masks
+    new_images, _, new_masks = operation(name)(images, targets, generator=seeded(), masks=given)
     assert (new_images.dtype, new_images.shape) == (torch.uint8, images.shape)
-    assert (new_masks.dtype, new_masks.shape) == (torch.int64, masks.shape)
-    assert torch.equal(new_targets, targets)
+    assert given is None or (new_masks.dtype, new_masks.shape) == (torch.int64, masks.shape)
     assert not torch.equal(new_images, images)
     assert torch.equal(images, before[0])
     assert torch.equal(masks, before[1])
     assert operation(name)(images, targets, generator=seeded())[2] is None
+
+
+@every
+def test_labels_stay_or_become_shares(name):
+    images, targets, _ = batch()
+    new_targets = operation(name)(images, targets, generator=seeded())[1]
+    if new_targets.dtype == torch.int64:
+        assert torch.equal(new_targets, targets)
+    else:
+        assert (new_targets.dtype, new_targets.shape) == (torch.float32, (32, CLASSES))
+        assert new_targets.min() >= 0
+        assert torch.allclose(new_targets.sum(1), torch.ones(32), atol=1e-6)
+        assert (new_targets.max(1).values < 0.999).any()
+
+
+@every
+def test_does_nothing_at_no_probability(name):
+    images, targets, masks = batch()
+    given = None if name in HAVE_NO_MASKS else masks
+    out, new_targets, new_masks = operation(name, p=0)(images, targets, generator=seeded(), masks=given)
+    assert torch.equal(out, images)
+    assert given is None or torch.equal(new_masks, masks)
+    if new_targets.dtype == torch.float32:
+        assert torch.equal(new_targets, torch.nn.functional.one_hot(targets, CLASSES).float())
+
+
+@every
+def test_takes_grey_images_black_ones_and_a_single_one(name):
+    for shape in ((1, 1, 8, 8), (1, 3, 8, 8), (16, 1, 8, 8)):
+        images = torch.zeros(shape, dtype=torch.uint8)
+        out, targets, _ = operation(name)(images, torch.zeros(len(images), dtype=torch.int64), generator=seeded())
+        assert (out.shape, out.dtype, len(targets)) == (images.shape, torch.uint8, len(images))
 
 
 @every
@@ -63,22 +102,25 @@ def test_the_coin_falls_as_often_as_it_says(name):
         out = operation(name, p=p)(images, targets, generator=seeded())[0]
         return (out != images).flatten(1).any(1).sum().item()
 
-    # A crop that lands on the image itself, 1 in 25 at two pixels of padding, looks like an untouched one.
-    rate = 24 / 25 if name == "random_crop" else 1
+    # A crop that lands on the image itself, 1 in 25 at two pixels of padding, looks like an untouched one; so do
+    # operations of RandAugment that are drawn as nothing. `test_randaugment.py` and others count their draws.
+    rate = touched(1) / n
     assert touched(0) == 0
-    assert touched(1) == n if rate == 1 else abs(touched(1) - n * rate) < 4 * (n * rate * (1 - rate)) ** 0.5
+    assert rate == 1 or name in MAY_CHANGE_NOTHING
+    assert name != "random_crop" or abs(rate - 24 / 25) < 4 * (24 / 25 / 25 / n) ** 0.5
+    assert rate > 0.5
     expected = 0.3 * rate
     assert abs(touched(0.3) - n * expected) < 4 * (n * expected * (1 - expected)) ** 0.5
 
 
 @every
 def test_each_image_has_its_own_draw(name):
-    image = batch(1)[0]
-    out = operation(name)(image.expand(64, -1, -1, -1), torch.zeros(64), generator=seeded())[0]
-    assert len({tuple(one.flatten().tolist()) for one in out}) > 1
+    images = batch(2)[0].repeat(32, 1, 1, 1)
+    out = operation(name)(images, torch.zeros(64, dtype=torch.int64), generator=seeded())[0]
+    assert len({tuple(one.flatten().tolist()) for one in out}) > 2
 
 
-@every
+@pytest.mark.parametrize("name", sorted(MOVE_MASKS))
 def test_masks_move_with_their_images(name):
     images, targets, _ = batch()
     masks = images[:, 0].long() + 1000  # off the fill value
@@ -96,17 +138,30 @@ def test_what_is_no_probability_is_refused(name, p):
 
 
 def test_the_order_of_the_mapping_is_the_order_of_the_recipe():
-    recipe = build_recipe({"vertical_flip": {"p": 0.5}, "horizontal_flip": None, "random_crop": {"padding": 0.25}})
+    lines = {"vertical_flip": {"p": 0.5}, "horizontal_flip": None, "random_crop": {"padding": 0.25}}
+    recipe = build_recipe(lines, num_classes=CLASSES)
     assert [type(op).__name__ for op in recipe] == ["VerticalFlip", "RandomCrop"]
-    reverse = build_recipe({"random_crop": {"padding": 0.25}, "vertical_flip": {"p": 0.5}})
+    reverse = build_recipe({"random_crop": {"padding": 0.25}, "vertical_flip": {"p": 0.5}}, num_classes=CLASSES)
     assert [type(op).__name__ for op in reverse] == ["RandomCrop", "VerticalFlip"]
 
 
 def test_unknown_operations_and_arguments_are_named():
     with pytest.raises(UserError, match=r"horizontal_flop.*nearest: horizontal_flip"):
-        build_recipe({"horizontal_flop": {}})
+        build_recipe({"horizontal_flop": {}}, num_classes=CLASSES)
     with pytest.raises(UserError, match=r"augment\.random_crop: .*pading"):
-        build_recipe({"random_crop": {"pading": 0.1}})
+        build_recipe({"random_crop": {"pading": 0.1}}, num_classes=CLASSES)
+
+
+@every
+def test_ranges_are_literals_and_hold_in_the_constructor(name):
+    """What the configuration reads from the source without torch is what the class itself keeps to."""
+    file, class_name = OPERATIONS[name].split(":")
+    found = getattr(getattr(importlib.import_module(f"datamodules.batch.{file}"), class_name), "ranges", {})
+    assert (signatures.class_value(f"datamodules.batch.{file}.{class_name}", "ranges") or {}) == found
+    for argument, (low, high) in found.items():
+        for value in (low - 1, high + 1):
+            with pytest.raises(UserError, match=rf"augment\.{name}: {argument} goes from"):
+                operation(name, **{argument: value})
 
 
 def test_each_line_of_the_table_names_a_class():

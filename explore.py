@@ -1,0 +1,92 @@
+"""Look before training: `python explore.py do=augment data=fashion_mnist augment=strong`.
+
+`python explore.py --help` lists what there is to look at. Everything that `train.py` takes is taken here, too.
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configs.errors import UserError
+from configs.explore import Exploration, compose_jobs, format_help
+from configs.launch import launch
+
+if TYPE_CHECKING:
+    from configs.schema import RunConfig
+
+
+def explore(*overrides: str) -> list[Path]:
+    """Do as `python explore.py OVERRIDES` does; return the files.
+
+    Raises:
+        UserError: a mistake in the overrides, or data that is not there.
+    """
+    return [run(job) for job in compose_jobs(overrides, multirun=False)]
+
+
+def run(job: Exploration) -> Path:
+    """Draw one recipe: a batch of training images, and the same batch at the first training steps."""
+    from callbacks.contact_sheet import Row, contact_sheet
+
+    data = build_data(job.config, batch_size=job.images)
+    images, targets = next(iter(data.train_dataloader()))
+    rows = [Row("original", images, targets)]
+    rows += [Row(f"step {step}", *data.augmented_batch((images, targets), step=step)) for step in range(job.draws)]
+    figure = contact_sheet(
+        rows,
+        data.class_names,
+        title=f"augment: {job.recipe} on {job.config.data.name}, seed {job.config.seed}",
+        notes=recipe_text(job.config),
+    )
+    try:
+        job.output.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(job.output, dpi=144)
+    except OSError as error:
+        raise UserError(f"output={job.output}: cannot be written ({error.strerror or error})") from error
+    print(f"sheet: {job.output}", flush=True)
+    return job.output
+
+
+def build_data(config: "RunConfig", *, batch_size: int) -> Any:
+    """The training images as `train.py` would prepare them, in batches of another size."""
+    from importlib import import_module
+
+    from configs.preprocessing import choose
+    from configs.runs import rooted
+    from models.build import net_input
+
+    module, _, name = config.data.target.rpartition(".")
+    root = None if config.data.root is None else rooted(config.data.root)
+    data = getattr(import_module(module), name)(root=root, data_dir=rooted(config.paths.data), **config.data.arguments)
+    data.prepare_data()
+    model = config.model
+    preprocessing = choose(
+        net_input(name=model.name, source=model.source, weights=model.weights),
+        image_size=config.data.image_size,
+        native_size=data.image_size,
+        channels=data.channels,
+        mean=data.mean,
+        std=data.std,
+    )
+    feeding = {**config.data.feeding_arguments(), "batch_size": batch_size}
+    data.configure(seed=config.seed, preprocessing=preprocessing, recipe=config.augment, **feeding)
+    data.setup("fit")
+    return data
+
+
+def recipe_text(config: "RunConfig") -> str:
+    """The lines of the recipe as they apply, and those that the data set forbids."""
+    from configs.mistakes import show
+
+    lines = [
+        "\u00a0".join([name, *(f"{key}={show(value)}" for key, value in (given or {}).items())])  # a line stays whole
+        for name, given in config.augment.items()
+    ]
+    text = " · ".join(lines) or "no augmentation"
+    if config.dropped_augment:
+        text += f" · left out, as data.forbid has it: {', '.join(config.dropped_augment)}"
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(launch(run, sys.argv[1:], compose_jobs=compose_jobs, help_page=format_help))

@@ -1,0 +1,109 @@
+"""`python explore.py` from the outside: its keys, its pictures, and that they show what training sees."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from configs.errors import UserError
+from configs.explore import OWN, TOPICS, compose_jobs, format_help
+from configs.launch import launch
+from datamodules.transforms import normalise
+from explore import build_data, explore, recipe_text, run
+
+ROOT = Path(__file__).parents[1]
+FASHION = ["do=augment", "data=fashion_mnist"]
+
+
+def go(*arguments):
+    return launch(run, arguments, compose_jobs=compose_jobs, help_page=format_help)
+
+
+def test_help_names_topics_and_keys_without_a_heavy_import():
+    code = (
+        "import runpy, sys; sys.argv = ['explore.py', '--help']\ntry: runpy.run_path('explore.py', run_name='__main__')"
+    )
+    code += "\nexcept SystemExit as stop: assert not stop.code\nprint('modules:', *sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    page, _, modules = result.stdout.rpartition("modules:")
+    assert not {"torch", "hydra", "pydantic", "matplotlib"} & set(modules.split())
+    for word in [*TOPICS, *OWN]:
+        assert f"  {word} " in page
+    assert max(map(len, page.splitlines())) <= 110
+
+
+MISTAKES = {
+    "": ["do is needed", "do=augment"],
+    "do=augmnt": ["unknown do 'augmnt'", "nearest: augment"],
+    "do=augment outptu=a.png": ["unknown key outptu", "output"],
+    "do=augment output=sheet.jpg": ["sheet.jpg", ".png"],
+    "do=augment images=1": ["images=1", "from 2 to 32"],
+    "do=augment draws=many": ["draws=many", "whole number"],
+    "do=augment augment=strang": ["unknown augment 'strang'", "strong"],
+    "do=augment epochs=3 augment=light": ["unknown key epochs", "trainer.max_epochs"],
+    "do=augment augment=light,strong": ["add -m"],
+    "do=augmnt optimizer.lrr=1 images=99": ["augmnt", "optimizer.lr", "images=99"],
+}
+
+
+@pytest.mark.parametrize("arguments", MISTAKES)
+def test_mistakes_are_named_together(arguments, capsys):
+    assert go(*arguments.split()) == 2
+    said = capsys.readouterr().err
+    for part in MISTAKES[arguments]:
+        assert part in said
+    assert len(said.splitlines()) <= 12
+    assert "Traceback" not in said
+
+
+def test_every_recipe_gets_a_picture_of_its_own(tmp_path):
+    jobs = compose_jobs([*FASHION, f"paths.runs={tmp_path}"], multirun=False)
+    assert [job.recipe for job in jobs][:3] == ["light", "standard", "strong"]
+    assert jobs[0].output == tmp_path / "explore/augment-fashion_mnist-light.png"
+    assert len({job.output for job in jobs}) == len(jobs)
+    (one,) = compose_jobs([*FASHION, "augment=strong", f"output={tmp_path / 'a, b=c.png'}"], multirun=False)
+    assert one.output == tmp_path / "a, b=c.png"
+    grid = compose_jobs([*FASHION, "augment=light,strong", "seed=0,1", f"output={tmp_path / 's.png'}"], multirun=True)
+    assert [job.output.name for job in grid] == ["s-light.png", "s-light-2.png", "s-strong.png", "s-strong-2.png"]
+    (own,) = compose_jobs([*FASHION, "augment.random_crop.padding=0.1"], multirun=False)
+    assert (own.recipe, list(own.config.augment)) == ("recipe", ["random_crop"])
+
+
+def test_the_sheet_is_written_and_holds_the_images(tmp_path, capsys):
+    target = tmp_path / "deep" / "sheet.png"
+    arguments = ["do=augment", "augment=strong", f"output={target}", "images=5", "draws=2"]
+    assert go(*arguments) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == f"sheet: {target}"
+    assert "augment.horizontal_flip is left out" in said[0]
+    with Image.open(target) as picture:
+        picture.load()
+        assert picture.width > 700 and picture.height > 500
+        assert len(set(picture.convert("L").tobytes())) > 50
+    again = tmp_path / "again.png"
+    explore(*arguments[:2], f"output={again}", *arguments[3:])
+    assert again.read_bytes() == target.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.png", "deep"]
+
+
+def test_a_place_that_cannot_be_written_is_a_users_mistake(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        explore("do=augment", "augment=light", f"output={tmp_path / 'file' / 'a.png'}")
+
+
+def test_the_draws_are_those_of_training():
+    (job,) = compose_jobs(["do=augment", "augment=strong", "seed=3"], multirun=False)
+    data = build_data(job.config, batch_size=8)
+    batch = next(iter(data.train_dataloader()))
+    for step in (0, 5):
+        images, targets = data.augmented_batch(batch, step=step)
+        assert images.dtype == torch.uint8
+        expected = data.train_batch(batch, step=step)
+        assert torch.equal(normalise(images, data.effective_preprocessing), expected[0])
+        assert torch.equal(targets, expected[1])
+    assert "left out, as data.forbid has it: horizontal_flip" in recipe_text(job.config)
