@@ -123,9 +123,7 @@ def tiles(images: Sequence[HardImage], class_names: Sequence[str], names: Sequen
     found = []
     for one in images:
         verdict = (
-            "the same"
-            if one.true == one.predicted
-            else f"{class_names[one.predicted]} {one.predicted_probability:.0%}"
+            "the same" if one.true == one.predicted else f"{class_names[one.predicted]} {one.predicted_probability:.0%}"
         )
         found.append(
             f'<figure title="{escape(names[one.index])}"><img{_photo(one.image)} src="{_data_uri(_png(one.image))}" '

@@ -30,7 +30,10 @@ class Offline:
     """What the transaction log of an offline run holds: LevelDB's log format with protocol-buffer records."""
 
     def __init__(self, folder):
+        import wandb
         from wandb.proto import wandb_internal_pb2
+
+        wandb.teardown()  # its service may still be writing
 
         (path,) = Path(folder).glob("run-*.wandb")
         records = [wandb_internal_pb2.Record.FromString(record) for record in self._records(path.read_bytes())]
@@ -180,7 +183,7 @@ def test_pictures_and_the_confusion_matrix_are_sent(run_folder, monkeypatch, ima
     if images:
         (name,) = rows["figures/line/filenames"]
         with Image.open(folder / "files" / name) as back, Image.open(path) as drawn:
-            assert list(back.convert("RGB").getdata()) == list(drawn.convert("RGB").getdata())
+            assert back.convert("RGB").tobytes() == drawn.convert("RGB").tobytes()
     table = json.loads((folder / "files" / rows["test/confusion_matrix_table/path"]).read_text())
     assert table["columns"] == ["Actual", "Predicted", "nPredictions"]
     pairs = [["cat, grey", "cat, grey", 3], ["cat, grey", "dog", 1], ["dog", "cat, grey", 0], ["dog", "dog", 2]]
