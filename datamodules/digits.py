@@ -28,7 +28,9 @@ class Digits(ImageDataModule):
     def prepare_data(self) -> None:
         """Nothing to fetch, and so no folder that could be named."""
         if self.root is not None:
-            raise UserError(f"data.root={self.root}: digits comes with scikit-learn and reads no folder; leave data.root out")
+            raise UserError(
+                f"data.root={self.root}: digits comes with scikit-learn and reads no folder; leave data.root out"
+            )
 
     def sources(self) -> dict[str, ArraySource]:
         """Read the digits out of scikit-learn's package and cut the test fifth."""

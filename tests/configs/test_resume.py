@@ -86,7 +86,9 @@ def test_what_changes_nothing_about_the_weights_is_free(runs: Runs) -> None:
 
 def test_every_other_change_is_refused_with_both_values(runs: Runs) -> None:
     runs.add("model=mlp", "optimizer=sgd", "optimizer.lr=0.05")
-    said = runs.refusals("resume=last", "optimizer.lr=0.1", "seed=3", "data.batch_size=32", "trainer.precision=bf16-mixed")
+    said = runs.refusals(
+        "resume=last", "optimizer.lr=0.1", "seed=3", "data.batch_size=32", "trainer.precision=bf16-mixed"
+    )
     assert len(said) == 4
     assert any("optimizer.lr" in one and "0.05" in one and "0.1" in one for one in said)
     assert any("trainer.precision" in one for one in said)
