@@ -57,6 +57,7 @@ def test_records_the_rate_of_the_steps_that_were_made(tmp_path, accumulate):
     task = Line(total_steps=4 * per_epoch, steps_per_epoch=per_epoch)
     trainer = Trainer(
         max_epochs=4,
+        log_every_n_steps=1,
         accelerator="cpu",
         logger=logger,
         callbacks=[LearningRateMonitor(every_n_steps=5)],

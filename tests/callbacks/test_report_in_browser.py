@@ -45,10 +45,13 @@ class Browser:
         self._in, reply_out = os.pipe()
 
         # The browser reads from 3 and writes to 4, whatever numbers the pipes have here.
-        wire = "import os, sys; a, b = map(os.dup, map(int, sys.argv[1:3])); os.dup2(a, 3); os.dup2(b, 4)"
+        wire = (
+            "import fcntl, os, sys; a, b = (fcntl.fcntl(int(one), fcntl.F_DUPFD, 10) for one in sys.argv[1:3]); "
+            "os.dup2(a, 3); os.dup2(b, 4); os.execv(sys.argv[3], sys.argv[3:])"
+        )
         self._process = subprocess.Popen(
             [
-                *(sys.executable, "-c", f"{wire}; os.execv(sys.argv[3], sys.argv[3:])"),
+                *(sys.executable, "-c", wire),
                 *(str(command_in), str(reply_out), program, *FLAGS, f"--user-data-dir={profile}"),
             ],
             pass_fds=(command_in, reply_out),
