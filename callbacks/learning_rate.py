@@ -20,6 +20,7 @@ class LearningRateMonitor(Callback):
             raise ValueError(f"every_n_steps must be at least 1, not {every_n_steps}")
         self.every_n_steps = every_n_steps
         self._steps, self._lr = 0, 0.0
+        self._recorded: int | None = None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Note the rate now: after the batch, the schedule has already set the next one."""
@@ -39,5 +40,8 @@ class LearningRateMonitor(Callback):
         self._record(trainer)
 
     def _record(self, trainer: Trainer) -> None:
+        if trainer.global_step == self._recorded:  # an epoch's last step may be one of every_n_steps
+            return
+        self._recorded = trainer.global_step
         for logger in trainer.loggers:
             logger.log_metrics({"lr": float(self._lr)}, step=trainer.global_step)

@@ -46,6 +46,7 @@ _TABLE = {
     Habit("paths.runs"): "output output_dir out_dir outdir save_dir log_dir logdir project_dir",
     Habit("augment"): "aug augmentation augmentations transforms transform auto_augment",
     Habit("logger=wandb"): "wandb use_wandb",
+    Habit("logger=tensorboard"): "tensorboard use_tensorboard tensorboard_logger",
     Habit("trainer.compile"): "torch_compile torchcompile",
 }
 HABITS = {word: known for known, words in _TABLE.items() for word in words.split()}

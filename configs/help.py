@@ -33,6 +33,8 @@ COMMON = (
     ("callbacks.ema.decay=0.99", "tests the running average of the weights"),
     ("trainer.precision=bf16-mixed", "trainer.* takes any plain argument of Trainer"),
     ("logger=wandb logger.project=lightbox", "Weights & Biases, offline without an account"),
+    ("logger=tensorboard", "TensorBoard; logger.images=false keeps pictures from a tracker"),
+    ("callbacks.report=null", "no report.html; =true writes one in every run of a grid"),
     ("resume=last", "goes on with the newest unfinished run; or with a folder"),
     ("name=first resume=auto", "goes on with that run if it has a checkpoint, else starts it"),
     ("debug=fast", "one batch of everything; overfit, limit, profile look closer"),
@@ -99,7 +101,8 @@ def format_help(configs: Path = CONFIGS) -> str:
     lines += [
         "",
         "Results: runs/<experiment or data-model>/<name or time>/ with config.yaml, summary.json,",
-        "metrics.csv, checkpoints/{best,last}.ckpt, splits.csv, train.log; the last line says `run: PATH`.",
+        "metrics.csv, checkpoints/{best,last}.ckpt, splits.csv, train.log, report.html and",
+        "figures/; the last line says `run: PATH`.",
         "Exit codes: 0 done, 1 our bug, 2 configuration or data, 4 storage, 5 numeric, 130 and 143 signals.",
     ]
     return "\n".join(lines)

@@ -57,6 +57,7 @@ def test_records_the_rate_of_the_steps_that_were_made(tmp_path, accumulate):
     task = Line(total_steps=4 * per_epoch, steps_per_epoch=per_epoch)
     trainer = Trainer(
         max_epochs=4,
+        log_every_n_steps=1,
         accelerator="cpu",
         logger=logger,
         callbacks=[LearningRateMonitor(every_n_steps=5)],
@@ -68,7 +69,7 @@ def test_records_the_rate_of_the_steps_that_were_made(tmp_path, accumulate):
     )
     trainer.fit(task, DataLoader(TensorDataset(torch.ones(24, 2)), batch_size=4))
     assert len(task.used) == trainer.global_step == 4 * per_epoch
-    due = [step for step in range(1, len(task.used) + 1) if step == 1 or step % 5 == 0]
+    due = [s for s in range(1, len(task.used) + 1) if s == 1 or s % 5 == 0 or s % per_epoch == 0]
     rows = [(step, row["lr"]) for step, row in logger.rows if "lr" in row]
     assert rows == [(step, task.used[step - 1]) for step in due]
     closed = [0.1 * rate("one_cycle", s - 1, total_steps=4 * per_epoch, steps_per_epoch=per_epoch, **OWN) for s in due]

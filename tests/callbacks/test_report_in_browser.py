@@ -8,6 +8,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -43,15 +44,17 @@ class Browser:
         command_in, self._out = os.pipe()
         self._in, reply_out = os.pipe()
 
-        def wire():  # the browser reads from 3 and writes to 4, whatever numbers the pipes have here
-            read, write = os.dup(command_in), os.dup(reply_out)
-            os.dup2(read, 3)
-            os.dup2(write, 4)
-
+        # The browser reads from 3 and writes to 4, whatever numbers the pipes have here.
+        wire = (
+            "import fcntl, os, sys; a, b = (fcntl.fcntl(int(one), fcntl.F_DUPFD, 10) for one in sys.argv[1:3]); "
+            "os.dup2(a, 3); os.dup2(b, 4); os.execv(sys.argv[3], sys.argv[3:])"
+        )
         self._process = subprocess.Popen(
-            [program, *FLAGS, f"--user-data-dir={profile}"],
-            preexec_fn=wire,
-            close_fds=False,
+            [
+                *(sys.executable, "-c", wire),
+                *(str(command_in), str(reply_out), program, *FLAGS, f"--user-data-dir={profile}"),
+            ],
+            pass_fds=(command_in, reply_out),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

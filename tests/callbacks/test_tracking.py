@@ -30,7 +30,10 @@ class Offline:
     """What the transaction log of an offline run holds: LevelDB's log format with protocol-buffer records."""
 
     def __init__(self, folder):
+        import wandb
         from wandb.proto import wandb_internal_pb2
+
+        wandb.teardown()  # its service may still be writing
 
         (path,) = Path(folder).glob("run-*.wandb")
         records = [wandb_internal_pb2.Record.FromString(record) for record in self._records(path.read_bytes())]
@@ -126,6 +129,7 @@ def test_an_offline_run_holds_configuration_metrics_and_checkpoints(tmp_path, ru
     tracker = logger(run_folder, project="lightbox-test", group="g", tags=["t1", "t2"], notes="n", config=config)
     trainer = Trainer(
         max_epochs=3,
+        log_every_n_steps=1,
         accelerator="cpu",
         logger=[tracker],
         callbacks=[
@@ -180,7 +184,7 @@ def test_pictures_and_the_confusion_matrix_are_sent(run_folder, monkeypatch, ima
     if images:
         (name,) = rows["figures/line/filenames"]
         with Image.open(folder / "files" / name) as back, Image.open(path) as drawn:
-            assert list(back.convert("RGB").getdata()) == list(drawn.convert("RGB").getdata())
+            assert back.convert("RGB").tobytes() == drawn.convert("RGB").tobytes()
     table = json.loads((folder / "files" / rows["test/confusion_matrix_table/path"]).read_text())
     assert table["columns"] == ["Actual", "Predicted", "nPredictions"]
     pairs = [["cat, grey", "cat, grey", 3], ["cat, grey", "dog", 1], ["dog", "cat, grey", 0], ["dog", "dog", 2]]
@@ -254,8 +258,10 @@ def test_a_name_that_is_not_resolved_does_not_keep_the_run_waiting(monkeypatch):
 def test_a_server_or_the_proxy_before_it_is_found(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        threading.Thread(target=server.accept, daemon=True).start()
+        thread = threading.Thread(target=lambda: server.accept()[0].close(), daemon=True)
+        thread.start()
         assert tracking._reachable(f"http://127.0.0.1:{port}", patience=5)
+        thread.join(5)
         assert not tracking._reachable("https://tracker.invalid", patience=5)
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
         assert tracking._reachable("https://tracker.invalid", patience=5)
@@ -289,6 +295,7 @@ def test_a_server_that_refuses_leaves_the_run_offline(run_folder, capsys, monkey
     logger(run_folder).log_metrics({"val/loss": 0.5}, step=1)
     finish()
     server.shutdown()
+    server.server_close()
     assert "wandb: offline, " in (said := capsys.readouterr().out) and "401" in said
     (folder,) = offline_folders(run_folder)
     assert Offline(folder).history[0]["val/loss"] == 0.5
