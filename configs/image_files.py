@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
-
-from configs.files import is_file
-from configs.names import ROOT
 
 TARGETS = ("datamodules.folder.Folder", "datamodules.csv_file.CsvFile")
 
 
 def mistakes(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield (argument, what is wrong with it) of the section `data`; wrong types are for others to say."""
-    target, root = data.get("_target_"), data.get("root")
+    target = data.get("_target_")
     if target not in TARGETS:
         return
-    if root is None:
+    if data.get("root") is None:
         example = "~/photos" if target == TARGETS[0] else "~/photos/labels.csv"
         yield "root", f" is needed: where your images are, such as data.root={example}"
-    elif isinstance(root, str) and root.strip() and "\0" not in root:
-        path = ROOT / (Path.home() / root[2:] if root == "~" or root.startswith("~/") else root)
-        if target == TARGETS[0] and not _is_folder(path):
-            yield "root", f"={path}: there is no such folder"
-        elif target == TARGETS[1] and not is_file(path):
-            yield "root", f"={path}: must be a CSV file with the columns file,label or file,label,split"
     share, held_out = data.get("test_fraction", 0.15), data.get("val_fraction", 0.15)
     if _is_number(share) and not 0 < share < 1:
         yield "test_fraction", f"={share}: must be more than 0 and less than 1"
@@ -42,13 +32,6 @@ def mistakes(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 continue
             if not groups:
                 yield name, f"={pattern!r:.80}: needs a (group) around the part that counts"
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):  # a name that no folder could have
-        return False
 
 
 def _is_number(value: Any) -> bool:

@@ -24,8 +24,8 @@ from datamodules.batch import Operation, build_recipe
 from datamodules.image import build_image_recipe, is_per_image
 from datamodules.loading import EvaluationBatches, TrainBatches, batch_loader
 from datamodules.randomness import generator, key
-from datamodules.sources import Source
 from datamodules.sources.per_image import PerImage
+from datamodules.sources.source import Source
 from datamodules.transforms import fit_to, normalise
 
 # Two pieces of Lightning's advice that are wrong here: arrays are gathered faster than workers can send

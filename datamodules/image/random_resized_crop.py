@@ -20,6 +20,7 @@ class RandomResizedCrop:
     """
 
     cuts_from_whole = True
+    ranges = {"p": (0.0, 1.0)}
 
     def __init__(
         self,

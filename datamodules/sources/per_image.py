@@ -9,7 +9,7 @@ from configs.errors import UserError
 from configs.preprocessing import Preprocessing
 from datamodules.image import ImageOperation
 from datamodules.randomness import generator
-from datamodules.sources import Source
+from datamodules.sources.source import Source
 from datamodules.transforms import fit_to
 
 
