@@ -118,9 +118,7 @@ class ImageDataModule(lightning.LightningDataModule):
         self.preprocessing = preprocessing
         lines = {name: given for name, given in (recipe or {}).items() if given is not None}
         of_batches = {name: given for name, given in lines.items() if not is_per_image(name)}
-        self.recipe: list[Operation] = (
-            build_recipe(of_batches, num_classes=len(self.class_names)) if of_batches else []
-        )
+        self.recipe: list[Operation] = build_recipe(of_batches, num_classes=len(self.class_names)) if of_batches else []
         self.image_recipe = build_image_recipe(lines)
         self.operations = list(lines)
         self.splits: dict[str, Source] = {}
@@ -180,9 +178,7 @@ class ImageDataModule(lightning.LightningDataModule):
             position=position,
             balanced=self.splits["train"].targets if self.balance == "oversample" else None,
         )
-        return batch_loader(
-            self._training_reader(), batches, workers=self.num_workers if batches.with_epoch else 0
-        )
+        return batch_loader(self._training_reader(), batches, workers=self.num_workers if batches.with_epoch else 0)
 
     def val_dataloader(self) -> DataLoader:
         """Return the validation images in order."""

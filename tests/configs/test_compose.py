@@ -20,7 +20,8 @@ CHOICES = [f"{group}={choice}" for group in files.groups() for choice in files.c
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_shipped_choice_is_valid_and_comes_back_from_config_yaml(choice: str) -> None:
-    more = ["transfer.allow_random=true"] if choice == "transfer=full" else []
+    needs = {"transfer=full": "transfer.allow_random=true", "data=folder": "data.root=x", "data=csv": "data.root=x"}
+    more = [needs[choice]] if choice in needs else []
     config = compose([choice, *more])
     assert config_from_plain(yaml.safe_load(config.to_yaml())).to_plain() == config.to_plain()
 
