@@ -51,7 +51,9 @@ def score_best(
         raise UserError(f"{record.folder}: stopped before the first checkpoint; there is nothing to test")
     metrics = dict(training.best.metrics)
     report, scores = training.report, None
-    if test:
+    if test and "test" not in data.splits:
+        print("no test: there are no test images; the metrics are those of validation", flush=True)
+    elif test:
         task.load_state_dict(read_checkpoint(best)["state_dict"])
         scores = TestScores(
             hardest=report.hardest if report else 0,

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from configs import names, recipes, signatures
+from configs import albumentations_lines, image_files, names, recipes, signatures
 from configs.errors import nearest, unknown
 from configs.files import is_file
 from configs.mistakes import wrong_values
@@ -63,6 +63,7 @@ def foreign_arguments(raw: Mapping[str, Any]) -> Mistakes:
     data, model, recipe, callbacks = (raw.get(key) for key in ("data", "model", "augment", "callbacks"))
     if isinstance(data, Mapping) and _allowed(data, DATA_TARGET):
         yield from _of_class(("data",), data, ours=_names(Data), filled_in=FILLED_IN)
+        yield from ((("data", name), text) for name, text in image_files.mistakes(data))
     if isinstance(model, Mapping):
         yield from _net_arguments(model)
     if isinstance(recipe, Mapping):
@@ -153,6 +154,10 @@ def _net_arguments(model: Mapping[str, Any]) -> Mistakes:
 def _operations(recipe: Mapping[str, Any]) -> Mistakes:
     known = names.operations()
     for name, given in recipe.items():
+        if name[:1].isupper():
+            for key, text in albumentations_lines.mistakes(name, given if isinstance(given, Mapping) else {}):
+                yield ("augment", name, *([key] if key else [])), text
+            continue
         if name not in known:
             yield ("augment", name), unknown_key(("augment", name), siblings=known)
             continue
@@ -244,7 +249,7 @@ def _forbidden_operations(config: Settings, written: Set[str]) -> Mistakes:
 
 def _unwanted_operations(config: Settings, written: Set[str]) -> Mistakes:
     for name, given in config.augment.items():
-        if name in config.data.forbid and given is not None and f"augment.{name}" in written:
+        if names.effect(name) in config.data.forbid and given is not None and f"augment.{name}" in written:
             yield ("augment", name), f": {config.data.name} forbids it (data.forbid), as it changes the label"
 
 

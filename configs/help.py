@@ -18,6 +18,7 @@ COMMON = (
     ("seed=1", "initialisation, order, draws, dropout; never the split"),
     ("name=first", "the run folder's name; else a time stamp with a random tail"),
     ("trainer.max_epochs=5", "how long to train"),
+    ("data=folder data.root=~/photos", "your own images; data=csv data.root=LABELS.csv"),
     ("data.batch_size=64", "images an optimiser step, over devices and accumulation"),
     ("data.fraction=0.1", "share of the training images; or data.per_class=20"),
     ("optimizer=sgd optimizer.lr=0.1", "another optimiser, its learning rate"),

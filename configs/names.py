@@ -25,16 +25,25 @@ def nets() -> dict[str, tuple[str, dict[str, Any]]]:
 
 @cache
 def operations() -> dict[str, str]:
-    """Augmentation operations: name -> "datamodules.batch.file.Class"; the table is read, not imported."""
-    tree = ast.parse((ROOT / "datamodules" / "batch" / "__init__.py").read_text(encoding="utf-8"))
+    """Augmentation operations of ours: name -> "datamodules.FOLDER.file.Class"; the tables are read, not imported."""
+    return {**_operations_of("batch"), **_operations_of("image")}
+
+
+def _operations_of(folder: str) -> dict[str, str]:
+    tree = ast.parse((ROOT / "datamodules" / folder / "__init__.py").read_text(encoding="utf-8"))
     for node in tree.body:
         target: ast.expr | None = node.target if isinstance(node, ast.AnnAssign) else None
         if isinstance(node, ast.Assign):
             target = node.targets[0]
         if isinstance(target, ast.Name) and target.id == "OPERATIONS":
             table = ast.literal_eval(node.value)  # type: ignore[attr-defined]
-            return {name: f"datamodules.batch.{place.replace(':', '.')}" for name, place in table.items()}
-    raise AssertionError("datamodules/batch/__init__.py has no dict literal OPERATIONS")
+            return {name: f"datamodules.{folder}.{place.replace(':', '.')}" for name, place in table.items()}
+    raise AssertionError(f"datamodules/{folder}/__init__.py has no dict literal OPERATIONS")
+
+
+def effect(operation: str) -> str:
+    """What an operation does, by our name: albumentations' HorizontalFlip is a horizontal_flip."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", operation).lower()
 
 
 @cache

@@ -21,9 +21,11 @@ from configs.errors import UserError
 from configs.preprocessing import Preprocessing
 from datamodules import splits
 from datamodules.batch import Operation, build_recipe
+from datamodules.image import build_image_recipe, is_per_image
 from datamodules.loading import EvaluationBatches, TrainBatches, batch_loader
 from datamodules.randomness import generator, key
-from datamodules.sources.arrays import ArraySource
+from datamodules.sources.per_image import PerImage
+from datamodules.sources.source import Source
 from datamodules.transforms import fit_to, normalise
 
 # Two pieces of Lightning's advice that are wrong here: arrays are gathered faster than workers can send
@@ -51,6 +53,8 @@ class ImageDataModule(lightning.LightningDataModule):
     """
 
     task: ClassVar[str] = "classification"
+    in_memory: ClassVar[bool] = True
+    """Whether the images are arrays, which need no worker; else they are files, decoded to size in the workers."""
     class_names: tuple[str, ...]
     channels: int
     image_size: int
@@ -66,7 +70,7 @@ class ImageDataModule(lightning.LightningDataModule):
     def prepare_data(self) -> None:
         """Put the files on disk, or raise UserError with what to do; runs in one process only."""
 
-    def sources(self) -> dict[str, ArraySource]:
+    def sources(self) -> Mapping[str, Source]:
         """Return "train", and where the data has them "val" and "test" (never trained on)."""
         raise NotImplementedError(f"{type(self).__name__} must say where its images come from")
 
@@ -90,7 +94,8 @@ class ImageDataModule(lightning.LightningDataModule):
         Args:
             seed: of order, augmentation and dropout; never of the splits.
             batch_size: images per optimiser step, over all processes and accumulation steps.
-            num_workers: ignored (with a warning) where images lie in memory, as all do so far.
+            num_workers: processes that decode files and apply per-image operations; ignored (with a warning) where
+                there are none of either.
             val_fraction: share of each class of the training images that is held out for validation.
             split_seed: of the validation cut and of the subset.
             fraction: share of the remaining training images to keep.
@@ -111,16 +116,19 @@ class ImageDataModule(lightning.LightningDataModule):
         self.overfit_batches = overfit_batches
         self.balance = balance
         self.preprocessing = preprocessing
-        self.recipe: list[Operation] = build_recipe(recipe, num_classes=len(self.class_names)) if recipe else []
-        self.operations = [name for name, given in (recipe or {}).items() if given is not None]
-        self.splits: dict[str, ArraySource] = {}
+        lines = {name: given for name, given in (recipe or {}).items() if given is not None}
+        of_batches = {name: given for name, given in lines.items() if not is_per_image(name)}
+        self.recipe: list[Operation] = build_recipe(of_batches, num_classes=len(self.class_names)) if of_batches else []
+        self.image_recipe = build_image_recipe(lines)
+        self.operations = list(lines)
+        self.splits: dict[str, Source] = {}
         self._fingerprint = ""
 
     def setup(self, stage: str | None = None) -> None:
         """Read the data and cut the splits, once; the stage makes no difference to data in memory."""
         if self.splits:
             return
-        if self.num_workers:
+        if self.num_workers and self.in_memory and not self.image_recipe:
             warnings.warn(
                 f"data.num_workers={self.num_workers} is ignored: {type(self).__name__} lies in memory",
                 stacklevel=2,
@@ -166,10 +174,11 @@ class ImageDataModule(lightning.LightningDataModule):
             rank=rank,
             world=world,
             seed=self.seed,
+            with_epoch=not self.in_memory or bool(self.image_recipe),
             position=position,
             balanced=self.splits["train"].targets if self.balance == "oversample" else None,
         )
-        return batch_loader(self.splits["train"], batches)
+        return batch_loader(self._training_reader(), batches, workers=self.num_workers if batches.with_epoch else 0)
 
     def val_dataloader(self) -> DataLoader:
         """Return the validation images in order."""
@@ -193,8 +202,7 @@ class ImageDataModule(lightning.LightningDataModule):
     def evaluation_batch(self, batch: Batch) -> Batch:
         """Return uint8 ``(B, C, H, W)`` images as the net reads them; nothing random."""
         images, targets = batch
-        preprocessing = self.effective_preprocessing
-        return normalise(fit_to(images, preprocessing), preprocessing), targets
+        return normalise(self.fit(images), self.effective_preprocessing), targets
 
     def train_batch(self, batch: Batch, *, step: int, rank: int = 0) -> Batch:
         """Return the batch as the net reads it at ``step``, by (seed, step, rank) alone."""
@@ -204,29 +212,50 @@ class ImageDataModule(lightning.LightningDataModule):
     def augmented_batch(self, batch: Batch, *, step: int, rank: int = 0) -> Batch:
         """Return what `train_batch` normalises: uint8 images, and targets, shares of the classes if mixed."""
         images, targets = batch
-        images = fit_to(images, self.effective_preprocessing)
+        images = self.fit(images)
         draws = generator(self.seed, "recipe", step, rank)
         for operation in self.recipe:
             images, targets, _ = operation(images, targets, generator=draws)
         return images, targets
+
+    def fit(self, images: torch.Tensor) -> torch.Tensor:
+        """Bring arrays to the size and channels that the net reads; files have that from their worker."""
+        return fit_to(images, self.effective_preprocessing) if self.in_memory else images
 
     def augmentation_draws(self, *, images: int, draws: int) -> tuple[list[torch.Tensor], list[str]]:
         """Draw the augmentation of a few training images, to be looked at.
 
         Args:
             images: how many, spread over the training images.
-            draws: how often each is augmented, with the keys of the first steps.
+            draws: how often each is augmented, with the keys of the first steps, and epochs where it is per image.
 
         Returns:
             The images as they are evaluated, then one tensor a draw, all uint8 ``(images, C, H, W)`` before
             normalisation; and the names of the operations, none where nothing is random.
         """
         self.setup()
-        source = self.splits["train"]
-        chosen = torch.linspace(0, len(source) - 1, min(images, len(source))).round().long()
-        batch = source[chosen]
-        fitted = fit_to(batch[0], self.effective_preprocessing)
-        return [fitted, *(self.augmented_batch(batch, step=step)[0] for step in range(draws))], self.operations
+        count = len(self.splits["train"])
+        chosen = torch.linspace(0, count - 1, min(images, count)).round().long()
+        reader = self._evaluation_reader("train")
+        fitted = self.fit(reader[chosen][0])
+        drawn = [self.augmented_batch(self._drawn(chosen, step), step=step)[0] for step in range(draws)]
+        return [fitted, *drawn], self.operations
+
+    def _drawn(self, chosen: torch.Tensor, epoch: int) -> Batch:
+        reader = self._training_reader()
+        return reader[(epoch, chosen)] if isinstance(reader, PerImage) else reader[chosen]
+
+    def _training_reader(self) -> Any:
+        """What makes training batches: the arrays, or what workers do to each image."""
+        if self.in_memory and not self.image_recipe:
+            return self.splits["train"]
+        fit = None if self.in_memory else self.effective_preprocessing
+        return PerImage(self.splits["train"], fit=fit, operations=self.image_recipe, seed=self.seed)
+
+    def _evaluation_reader(self, split: str) -> Any:
+        """What makes batches in which nothing is random."""
+        source = self.splits[split]
+        return source if self.in_memory else PerImage(source, fit=self.effective_preprocessing)
 
     @property
     def effective_preprocessing(self) -> Preprocessing:
@@ -249,7 +278,7 @@ class ImageDataModule(lightning.LightningDataModule):
         if torch.cuda.is_available():
             torch.cuda.manual_seed(number)
 
-    def _cut(self, sources: Mapping[str, ArraySource]) -> dict[str, ArraySource]:
+    def _cut(self, sources: Mapping[str, Source]) -> dict[str, Source]:
         train = sources["train"]
         if "val" in sources:
             val = sources["val"]
@@ -289,7 +318,8 @@ class ImageDataModule(lightning.LightningDataModule):
         batches = EvaluationBatches(
             size=len(self.splits[split]), local_batch_size=self._local_batch_size(), rank=rank, world=world
         )
-        return batch_loader(self.splits[split], batches)
+        workers = 0 if self.in_memory else self.num_workers
+        return batch_loader(self._evaluation_reader(split), batches, workers=workers)
 
     def _processes(self) -> tuple[int, int, int]:
         """Return (rank, number of processes, accumulation steps)."""

@@ -13,6 +13,7 @@ import socket
 import struct
 import zlib
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ COUNTS = {"train": 60_000, "test": 10_000}
 class FashionMNIST(ImageDataModule):
     """60,000 training and 10,000 test images, uint8 ``(1, 28, 28)``."""
 
-    class_names = (
+    class_names: tuple[str, ...] = (
         "T-shirt/top",
         "Trouser",
         "Pullover",
@@ -49,6 +50,10 @@ class FashionMNIST(ImageDataModule):
     image_size = 28
     mean = (0.2860,)
     std = (0.3530,)
+    title: ClassVar[str] = "Fashion-MNIST"
+    folder_name: ClassVar[str] = "fashion_mnist"  # below data_dir
+    torchvision_name: ClassVar[str] = "FashionMNIST"
+    debian: ClassVar[tuple[str, Path] | None] = (DEBIAN_PACKAGE, DEBIAN_FOLDER)  # package, folder
 
     def prepare_data(self) -> None:
         """Find the files, or download them.
@@ -77,21 +82,21 @@ class FashionMNIST(ImageDataModule):
         images = read_idx(images_file, (count, self.image_size, self.image_size))
         labels = read_idx(labels_file, (count,))
         if labels.max() >= len(self.class_names):
-            raise UserError(f"{labels_file} holds label {labels.max()}; Fashion-MNIST has 0 to 9: not this data set")
+            raise UserError(f"{labels_file} holds label {labels.max()}; {self.title} has 0 to 9: not this data set")
         keys = [f"{split}/{index:05d}" for index in range(count)]
         return ArraySource(torch.from_numpy(images)[:, None], torch.from_numpy(labels.astype(np.int64)), keys)
 
     @property
     def _home(self) -> Path:
-        return self.root if self.root is not None else self.data_dir / "fashion_mnist"
+        return self.root if self.root is not None else self.data_dir / self.folder_name
 
     def _folder(self) -> Path | None:
         """Return the first folder that holds all four files, packed or not."""
         places = [self._home]
         if self.root is None:
-            places += [self.data_dir, DEBIAN_FOLDER]
+            places += [self.data_dir, self.debian[1]] if self.debian else []
         for place in places:
-            for folder in (place, place / "FashionMNIST" / "raw"):  # the second is how torchvision lays it
+            for folder in (place, place / self.torchvision_name / "raw"):  # the second is how torchvision lays it
                 if all(find_idx(folder, name) for names in FILES.values() for name in names):
                     return folder
         return None
@@ -103,18 +108,19 @@ class FashionMNIST(ImageDataModule):
         # torchvision sets none, and a firewall that drops packets would hang the run.
         socket.setdefaulttimeout(10)
         try:
-            datasets.FashionMNIST(str(self._home), download=True)
+            getattr(datasets, self.torchvision_name)(str(self._home), download=True)
         except (OSError, RuntimeError) as error:
             raise self._missing(f"the download failed: {error}") from error
         finally:
             socket.setdefaulttimeout(before)
 
     def _missing(self, why: str) -> UserError:
+        package = f"install Debian's package {self.debian[0]}, or " if self.debian else ""
         names = ", ".join(f"{name}.gz" for pair in FILES.values() for name in pair)
         return UserError(
-            f"Fashion-MNIST: {' '.join(why.split())}",
+            f"{self.title}: {' '.join(why.split())}",
             f"put {names} into {self._home.resolve()}",
-            f"or install Debian's package {DEBIAN_PACKAGE}, or name the files' folder: data.root=FOLDER",
+            f"or {package}name the files' folder: data.root=FOLDER",
         )
 
 

@@ -1,15 +1,18 @@
 """Which images stand in which batch: samplers that yield whole batches of indices."""
 
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Sampler
 
 from datamodules.randomness import balanced_order, permutation
-from datamodules.sources.arrays import ArraySource
 
 
-class TrainBatches(Sampler[torch.Tensor]):
+class TrainBatches(Sampler[Any]):
     """Yield the index batches of one epoch, from any batch on; the order is a function of (seed, epoch).
 
     The permutation is cut into global batches, each global batch into one share for each process and
@@ -24,6 +27,8 @@ class TrainBatches(Sampler[torch.Tensor]):
         rank: this process.
         world: number of processes.
         seed: of the order.
+        with_epoch: yield (epoch, indices), for a source whose own draws depend on the epoch: so the key travels with
+            the indices into workers.
         position: gives (epoch, number of batches to skip); asked when the first batch is, not before,
             because a trainer knows where it resumes only then.
         balanced: targets of all images, int64 ``(size,)``, where each class shall be drawn equally often.
@@ -38,6 +43,7 @@ class TrainBatches(Sampler[torch.Tensor]):
         rank: int,
         world: int,
         seed: int,
+        with_epoch: bool = False,
         position: Callable[[], tuple[int, int]],
         balanced: torch.Tensor | None = None,
     ) -> None:
@@ -45,6 +51,7 @@ class TrainBatches(Sampler[torch.Tensor]):
         self.rank = rank
         self.world = world
         self.seed = seed
+        self.with_epoch = with_epoch
         self.position = position
         self.balanced = balanced
         steps = size // batch_size
@@ -54,7 +61,7 @@ class TrainBatches(Sampler[torch.Tensor]):
     def __len__(self) -> int:
         return self.batches  # of the whole epoch, whatever the offset: Lightning adds what it has seen itself
 
-    def __iter__(self) -> Iterator[torch.Tensor]:
+    def __iter__(self) -> Iterator[Any]:
         epoch, offset = self.position()
         if self.balanced is None:
             order = permutation(self.size, seed=self.seed, epoch=epoch)
@@ -62,7 +69,8 @@ class TrainBatches(Sampler[torch.Tensor]):
             order = balanced_order(self.balanced, seed=self.seed, epoch=epoch)
         for batch in range(offset, self.batches):
             start = (batch * self.world + self.rank) * self.local_batch_size
-            yield order[start : start + self.local_batch_size]
+            indices = order[start : start + self.local_batch_size]
+            yield (epoch, indices) if self.with_epoch else indices
 
 
 class EvaluationBatches(Sampler[torch.Tensor]):
@@ -80,17 +88,42 @@ class EvaluationBatches(Sampler[torch.Tensor]):
         return iter(self.indices.split(self.local_batch_size) if len(self.indices) else ())
 
 
-def batch_loader(source: ArraySource, batches: Sampler[torch.Tensor]) -> DataLoader:
-    """Return a loader that indexes ``source`` by whole batches, in this process: gathers need no worker."""
+def batch_loader(source: Any, batches: Sampler[Any], *, workers: int = 0) -> DataLoader:
+    """Return a loader that indexes ``source`` by whole batches: arrays in this process, files in ``workers`` more.
+
+    A worker makes whole batches, and they arrive in the sampler's order, however many workers there are.
+    """
     return DataLoader(
-        source,  # type: ignore[arg-type]  # indexed by a tensor, not by an int
+        source,  # indexed by what the sampler yields, not by an int
         batch_size=None,
         sampler=batches,
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # gets a batch, not a list
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=_leave_signals_to_the_run,
         pin_memory=torch.cuda.is_available(),
         # Else every iterator takes a number from the global generator.
         generator=torch.Generator(),
     )
+
+
+def _leave_signals_to_the_run(worker: int) -> None:
+    """Ctrl-C and a scheduler reach all processes of a run; its main one finishes the step, for which it needs us.
+
+    So only that one ends a worker; and a worker ends by itself when that one is gone.
+    """
+    for name in ("SIGINT", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS and Windows: SIGTERM ends a worker there
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_at_the_word_of_the_run, daemon=True).start()
+
+
+def _end_at_the_word_of_the_run() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def _as_it_is(batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

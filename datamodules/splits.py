@@ -91,3 +91,39 @@ def _rounded(value: float) -> int:
 
 def _smallest_class(targets: torch.Tensor) -> int:
     return int(targets.unique(return_counts=True)[1].min())
+
+
+def threshold(
+    units: Sequence[str], targets: torch.Tensor, shares: Sequence[tuple[str, float]], split_seed: int
+) -> list[str]:
+    """Put each image by the hash of its unit alone: a new file never moves an old one.
+
+    A class with at least three units has one in every split: where the hashes give none, the unit that is nearest
+    to the split moves. Only there, in classes of a few images, can a new file move an old one.
+
+    Args:
+        units: what must not be torn apart: the file's key, or a group's.
+        targets: int64 ``(N,)``.
+        shares: (split, share) of those cut off; "train" gets the rest.
+        split_seed: the only seed that moves anything.
+
+    Returns:
+        The split of each image.
+    """
+    position = {unit: key(split_seed, "threshold", unit) / 2**63 for unit in dict.fromkeys(units)}
+    names = [name for name, _ in shares] + ["train"]
+    ends = np.cumsum([share for _, share in shares] + [1.0])
+    chosen = {unit: names[int((where >= ends[:-1]).sum())] for unit, where in position.items()}
+    members: dict[int, dict[str, None]] = {}
+    for unit, target in zip(units, targets.tolist(), strict=True):
+        members.setdefault(target, {})[unit] = None
+    for own in members.values():
+        if len(own) < len(names):
+            continue
+        for index, name in enumerate(names):
+            taken = [chosen[unit] for unit in own]
+            if name not in taken:
+                middle = (float(ends[index - 1]) if index else 0.0) / 2 + float(ends[index]) / 2
+                spare = [unit for unit in own if taken.count(chosen[unit]) > 1]
+                chosen[min(spare, key=lambda unit: (abs(position[unit] - middle), unit))] = name
+    return [chosen[unit] for unit in units]

@@ -206,7 +206,7 @@ def test_one_run_uses_all_of_them(fork):
     import torch
     from sklearn.datasets import load_digits
 
-    result = fork.run("train.py", "experiment=parity_spot", "name=first")
+    result = fork.run("train.py", "experiment=parity_spot", "name=first", "callbacks.report=null")
     assert result.returncode == 0, result.stderr
     folder = fork.root / "runs/parity_spot/first"
     assert result.stdout.splitlines()[-1] == f"run: {folder}"

@@ -38,6 +38,10 @@ class ArraySource:
         """Return images uint8 ``(B, C, H, W)`` and targets int64 ``(B,)`` of ``indices``, int64 ``(B,)``."""
         return self.images[indices], self.targets[indices]
 
+    def image(self, index: int, channels: int) -> torch.Tensor:
+        """Return one image, uint8 ``(C, H, W)``, as it is stored."""
+        return self.images[index]
+
     def subset(self, indices: torch.Tensor) -> "ArraySource":
         """Return a source of the images at ``indices`` (int64), in that order."""
         return ArraySource(self.images[indices], self.targets[indices], [self.keys[i] for i in indices.tolist()])

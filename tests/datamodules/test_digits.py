@@ -50,5 +50,5 @@ def test_mean_and_std_are_those_of_the_training_images(sources):
 
 
 def test_a_folder_that_would_not_be_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"leave data\\.root out"):
+    with pytest.raises(UserError, match=r"leave data\.root out"):
         Digits(root=tmp_path).prepare_data()

@@ -54,7 +54,7 @@ def test_reads_what_torchvision_reads(tmp_path, small, packed):
     "place", ["data/fashion_mnist", "data/fashion_mnist/FashionMNIST/raw", "data/FashionMNIST/raw", "debian"]
 )
 def test_is_found_in_the_usual_places(tmp_path, small, monkeypatch, place):
-    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", tmp_path / "debian")
+    monkeypatch.setattr(FashionMNIST, "debian", ("dataset-fashion-mnist", tmp_path / "debian"))
     fill(tmp_path / place)
     data = FashionMNIST(data_dir=tmp_path / "data")
     data.prepare_data()
@@ -75,7 +75,7 @@ def test_without_files_and_network_says_what_to_fill(tmp_path, monkeypatch):
     def no_network(*args, **kwargs):
         raise OSError("Network is unreachable")
 
-    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", tmp_path / "debian")
+    monkeypatch.setattr(FashionMNIST, "debian", ("dataset-fashion-mnist", tmp_path / "debian"))
     monkeypatch.setattr("torchvision.datasets.mnist.download_and_extract_archive", no_network)
     data = FashionMNIST(data_dir=tmp_path / "data")
     with pytest.raises(UserError) as caught:
@@ -91,7 +91,7 @@ def test_without_files_and_network_says_what_to_fill(tmp_path, monkeypatch):
 
 
 def test_a_download_is_laid_where_it_is_found(tmp_path, small, monkeypatch):
-    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", tmp_path / "debian")
+    monkeypatch.setattr(FashionMNIST, "debian", ("dataset-fashion-mnist", tmp_path / "debian"))
     origin = fill(tmp_path / "origin")
 
     def fetch(url, download_root, filename, md5):  # what torchvision calls, but from disk

@@ -1,0 +1,38 @@
+"""What can be known of `data=folder` and `data=csv` before any file is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+TARGETS = ("datamodules.folder.Folder", "datamodules.csv_file.CsvFile")
+
+
+def mistakes(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield (argument, what is wrong with it) of the section `data`; wrong types are for others to say."""
+    target = data.get("_target_")
+    if target not in TARGETS:
+        return
+    if data.get("root") is None:
+        example = "~/photos" if target == TARGETS[0] else "~/photos/labels.csv"
+        yield "root", f" is needed: where your images are, such as data.root={example}"
+    share, held_out = data.get("test_fraction", 0.15), data.get("val_fraction", 0.15)
+    if _is_number(share) and not 0 < share < 1:
+        yield "test_fraction", f"={share}: must be more than 0 and less than 1"
+    elif _is_number(share) and _is_number(held_out) and held_out < 1 <= share + held_out:
+        yield "test_fraction", f"={share}: with data.val_fraction={held_out} it leaves nothing to train on"
+    for name in ("label_from", "group_by"):
+        pattern = data.get(name)
+        if isinstance(pattern, str):
+            try:
+                groups = re.compile(pattern).groups
+            except re.error as error:
+                yield name, f"={pattern!r:.80}: no regular expression ({error})"
+                continue
+            if not groups:
+                yield name, f"={pattern!r:.80}: needs a (group) around the part that counts"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

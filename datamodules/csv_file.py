@@ -1,0 +1,52 @@
+"""Images that a CSV file lists: columns file and label, and split if the file says it, known by their names.
+
+Paths are relative to the CSV's folder. Without a split column the images are split 70/15/15 as folders are.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from configs.errors import UserError
+from datamodules.image_files import ImageFiles
+from datamodules.sources.listing import Listing, list_csv
+
+
+class CsvFile(ImageFiles):
+    """Images of the CSV file ``root``.
+
+    Args:
+        root: the file.
+        data_dir: what was found out about the files is remembered below it.
+        channels: 3 reads every image as RGB, 1 as grey.
+        check: how closely files are looked at before training; see `ImageFiles`.
+        test_fraction: share of each class for test, where there is no split column.
+        group_by: regular expression that names what must stay in one split.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: Path | None = None,
+        data_dir: Path = Path("data"),
+        channels: Literal[1, 3] = 3,
+        check: Literal["auto", "full", "quick", "off"] = "auto",
+        test_fraction: float = 0.15,
+        group_by: str | None = None,
+    ) -> None:
+        super().__init__(
+            root=root, data_dir=data_dir, channels=channels, check=check, test_fraction=test_fraction, group_by=group_by
+        )
+        self.folder = self.folder.parent
+
+    def listed(self) -> Listing:
+        """List the file.
+
+        Raises:
+            UserError: there is no such file, or lines that cannot be understood.
+        """
+        assert self.root is not None
+        if not self.root.is_file():
+            raise UserError(
+                f"data.root={self.root}: must be a CSV file with the columns file,label or file,label,split"
+            )
+        return list_csv(self.root)

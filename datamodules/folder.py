@@ -1,0 +1,52 @@
+"""A folder of your own images: `train`, `val`, `test` of class folders, or class folders that are split 70/15/15.
+
+The class of a file is the first folder below its split, or what `label_from` finds in its path. Hidden folders, files
+outside class folders and files that are no images are left out and named.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from configs.errors import UserError
+from datamodules.image_files import ImageFiles
+from datamodules.sources.listing import Listing, list_folder
+
+
+class Folder(ImageFiles):
+    """Images of ``root``.
+
+    Args:
+        root: the folder.
+        data_dir: what was found out about the files is remembered below it.
+        channels: 3 reads every image as RGB, 1 as grey.
+        check: how closely files are looked at before training; see `ImageFiles`.
+        test_fraction: share of each class for test, where the folder has no splits.
+        label_from: regular expression whose group `label`, else first group, is the class, for flat folders.
+        group_by: regular expression that names what must stay in one split.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: Path | None = None,
+        data_dir: Path = Path("data"),
+        channels: Literal[1, 3] = 3,
+        check: Literal["auto", "full", "quick", "off"] = "auto",
+        test_fraction: float = 0.15,
+        label_from: str | None = None,
+        group_by: str | None = None,
+    ) -> None:
+        super().__init__(
+            root=root, data_dir=data_dir, channels=channels, check=check, test_fraction=test_fraction, group_by=group_by
+        )
+        self.label_from = label_from
+
+    def listed(self) -> Listing:
+        """List the folder.
+
+        Raises:
+            UserError: there is no such folder, or no image in class folders.
+        """
+        if not self.folder.is_dir():
+            raise UserError(f"data.root={self.folder}: there is no such folder")
+        return list_folder(self.folder, self.label_from)

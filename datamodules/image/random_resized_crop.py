@@ -1,0 +1,68 @@
+"""Cut out a part of random size and shape, and resize it (Szegedy et al. 2014, section 6): the usual for photos."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from datamodules.batch.coin import check_probability
+
+ATTEMPTS = 10  # then the largest central part with an allowed shape, as torchvision does
+
+
+class RandomResizedCrop:
+    """Take a random part of the whole picture in place of its centre, with probability ``p``.
+
+    Args:
+        scale: smallest and largest share of the picture's area.
+        ratio: narrowest and widest shape, width / height.
+        p: else the centre square is taken.
+    """
+
+    cuts_from_whole = True
+    ranges = {"p": (0.0, 1.0)}
+
+    def __init__(
+        self,
+        *,
+        scale: Sequence[float] = (0.08, 1.0),
+        ratio: Sequence[float] = (0.75, 1.3333333333333333),
+        p: float = 1.0,
+    ) -> None:
+        if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
+            raise ValueError(f"scale is two shares of the area, the smaller first, in (0, 1]; got {list(scale)}")
+        if len(ratio) != 2 or not 0 < ratio[0] <= ratio[1]:
+            raise ValueError(f"ratio is two positive numbers, the smaller first; got {list(ratio)}")
+        self.scale = tuple(scale)
+        self.ratio = tuple(ratio)
+        self.p = check_probability(p)
+
+    def draw(self, height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:
+        """Return (top, left, height, width) of the part, drawn as torchvision's `RandomResizedCrop` draws it."""
+        logs = [math.log(one) for one in self.ratio]
+        for _ in range(ATTEMPTS):
+            area = height * width * _uniform(self.scale, generator)
+            shape = math.exp(_uniform(logs, generator))
+            part = round(math.sqrt(area / shape)), round(math.sqrt(area * shape))
+            if 0 < part[0] <= height and 0 < part[1] <= width:
+                top = int(torch.randint(0, height - part[0] + 1, (1,), generator=generator))
+                left = int(torch.randint(0, width - part[1] + 1, (1,), generator=generator))
+                return top, left, *part
+        shape = min(max(width / height, self.ratio[0]), self.ratio[1])
+        part = min(height, round(width / shape)), min(width, round(height * shape))
+        return (height - part[0]) // 2, (width - part[1]) // 2, *part
+
+    def __call__(self, image: torch.Tensor, *, size: int, generator: torch.Generator) -> torch.Tensor:
+        """Return a part of ``(C, H, W)`` as ``(C, size, size)``."""
+        from torchvision.transforms.v2 import functional as v2  # a second to import
+
+        height, width = image.shape[-2:]
+        top, left, part_height, part_width = self.draw(height, width, generator)
+        if not torch.rand(1, generator=generator).item() < self.p:
+            part_height = part_width = min(height, width)
+            top, left = (height - part_height) // 2, (width - part_width) // 2
+        return v2.resized_crop(image, top, left, part_height, part_width, [size, size], antialias=True)
+
+
+def _uniform(ends: Sequence[float], generator: torch.Generator) -> float:
+    return torch.empty(1).uniform_(ends[0], ends[1], generator=generator).item()

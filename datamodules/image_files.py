@@ -1,0 +1,235 @@
+"""What folders and CSV files of images share: which files are used, in which split, and what is said about it.
+
+Pictures are decoded in the loader's workers, to the size that the net reads; single-label, 8-bit.
+"""
+
+import hashlib
+import re
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+
+from configs.errors import UserError
+from datamodules import splits
+from datamodules.base import ImageDataModule
+from datamodules.sources.checking import Seen, check_files, in_two_splits
+from datamodules.sources.files import FileSource
+from datamodules.sources.listing import Listing, matched, natural
+from datamodules.sources.packed import PackedStrings
+from datamodules.sources.pictures import Refused, check_header
+
+# Of ImageNet's training images, the usual for photos; weights bring their own.
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LARGEST_SIZE = 224  # of the default; data.image_size goes further
+MEASURED = 200  # files whose size is looked at for the default
+
+
+class ImageFiles(ImageDataModule):
+    """Images in files that a subclass lists; splits that are not there are cut.
+
+    Args:
+        root: the folder or file that holds the data.
+        data_dir: what was found out about the files is remembered below it.
+        channels: 3 reads every image as RGB, 1 as grey.
+        check: "full" decodes each file before training and finds the same file in two splits, "quick" opens each,
+            "off" does not; "auto" is full up to 2 GB, then quick.
+        test_fraction: share of each class for test, where the data has no splits; `val_fraction` is the share for
+            validation.
+        group_by: regular expression whose group `group`, else first group, names what must stay in one split (a
+            patient, a scene), searched in each file's path.
+    """
+
+    in_memory = False
+
+    def __init__(
+        self,
+        *,
+        root: Path | None = None,
+        data_dir: Path = Path("data"),
+        channels: Literal[1, 3] = 3,
+        check: Literal["auto", "full", "quick", "off"] = "auto",
+        test_fraction: float = 0.15,
+        group_by: str | None = None,
+    ) -> None:
+        super().__init__(root=root, data_dir=data_dir)
+        if root is None:
+            raise UserError("data.root is needed: where the images are")
+        self.folder = root
+        self.channels = channels
+        self.check = check
+        self.test_fraction = test_fraction
+        self.group_by = re.compile(group_by) if group_by else None
+        mean, std = (MEAN, STD) if channels == 3 else ((sum(MEAN) / 3,), (sum(STD) / 3,))
+        self.mean, self.std = mean, std
+        self.listing: Listing | None = None
+        self._sizes = np.zeros(0, dtype=np.int64)
+        self._seen: list[Seen] = []
+
+    def listed(self) -> Listing:
+        """List the files; runs once."""
+        raise NotImplementedError(f"{type(self).__name__} must list its files")
+
+    def prepare_data(self) -> None:
+        """Find and check the files, once; makes the class names and the default size known.
+
+        Raises:
+            UserError: there is nothing to train on.
+        """
+        if self.listing is not None:
+            return
+        listing = self.listed()
+        place = hashlib.blake2b(str(self.root).encode(), digest_size=8).hexdigest()
+        seen = check_files(
+            self.folder, listing.keys, level=self.check, memory=self.data_dir / "checked" / f"{place}.json"
+        )
+        reasons = [one.reason for one in seen]
+        if "train" in listing.splits:
+            trained = {
+                label
+                for label, split, reason in zip(listing.labels, listing.splits, reasons, strict=True)
+                if split in ("train", "") and reason is None
+            }
+            for index, label in enumerate(listing.labels):
+                if label not in trained and reasons[index] is None:
+                    reasons[index] = "class that train does not have"
+        listing = listing.without(reasons)
+        self._seen = [one for one, reason in zip(seen, reasons, strict=True) if reason is None]
+        self._sizes = np.array([one.size for one in self._seen], dtype=np.int64)
+        self.class_names = tuple(sorted(set(listing.labels), key=natural))
+        if len(self.class_names) < 2:
+            raise UserError(
+                f"data.root={self.root}: {len(self.class_names)} class with readable images, and a net needs two to "
+                f"tell apart; {summary(listing.left_out) or 'nothing was left out'}"
+            )
+        self.listing = listing
+        self.image_size = self._usual_size()
+
+    def sources(self) -> dict[str, FileSource]:
+        """Return the splits that there are, those that are cut among them; says what was found."""
+        self.prepare_data()
+        listing = self.listing
+        assert listing is not None
+        index = {name: number for number, name in enumerate(self.class_names)}
+        targets = torch.tensor([index[label] for label in listing.labels], dtype=torch.int64)
+        listing.splits = self._all_split(listing, targets)
+        source = FileSource(
+            folder=self.folder, keys=PackedStrings.pack(listing.keys), targets=targets, sizes=self._sizes
+        )
+        found = {}
+        for split in ("train", "val", "test"):
+            members = [number for number, one in enumerate(listing.splits) if one == split]
+            if members:
+                found[split] = source.subset(torch.tensor(members))
+        self._say(listing, found)
+        return found
+
+    def split_table(self) -> Iterable[tuple[str, str, str]]:
+        """Yield (file, class name, split) of every image in use, then what was left out and why."""
+        yield from super().split_table()
+        assert self.listing is not None
+        for key, reason in self.listing.left_out:
+            yield key, "", f"left out: {reason}"
+
+    def _all_split(self, listing: Listing, targets: torch.Tensor) -> list[str]:
+        """Cut test and validation from what has no split, or validation from train where it is missing."""
+        units = self._units(listing)
+        chosen = list(listing.splits)
+        if "" in chosen and set(chosen) != {""}:
+            chosen = [split or "train" for split in chosen]
+        if set(chosen) == {""}:
+            shares = [("test", self.test_fraction), ("val", self.val_fraction)]
+            return splits.threshold(units, targets, shares, self.split_seed)
+        if "train" not in chosen:
+            raise UserError(
+                f"data.root={self.root}: no file is in split train, only in {', '.join(sorted(set(chosen)))}"
+            )
+        self._refuse_torn_groups(units, chosen)
+        if "val" not in chosen:
+            train = [number for number, split in enumerate(chosen) if split == "train"]
+            own = [units[number] for number in train]
+            cut = splits.threshold(own, targets[train], [("val", self.val_fraction)], self.split_seed)
+            for number, split in zip(train, cut, strict=True):
+                chosen[number] = split
+        return chosen
+
+    def _units(self, listing: Listing) -> list[str]:
+        if self.group_by is None:
+            return list(listing.keys)
+        groups = [matched(self.group_by, key, "group") for key in listing.keys]
+        if not any(groups):
+            raise UserError(
+                f"data.group_by={self.group_by.pattern} is found in no file's path, such as {listing.keys[0]}"
+            )
+        alone = groups.count(None)
+        if alone:
+            listing.notes.append(f"data.group_by is not found in {alone} paths; each of them is a group of its own")
+        return [key if group is None else f"group {group}" for key, group in zip(listing.keys, groups, strict=True)]
+
+    def _refuse_torn_groups(self, units: list[str], chosen: list[str]) -> None:
+        if self.group_by is None:
+            return
+        where: dict[str, str] = {}
+        for unit, split in zip(units, chosen, strict=True):
+            if where.setdefault(unit, split) != split:
+                raise UserError(f"data.group_by: {unit} stands both in {where[unit]} and in {split}; move its files")
+
+    def _usual_size(self) -> int:
+        """Return the median short side of some files, at most 224: what images are resized to by default."""
+        assert self.listing is not None
+        order = splits.hash_order(self.listing.keys, "size", 0)[:MEASURED].tolist()
+        sides = []
+        for number in order:
+            try:
+                sides.append(min(check_header(self.folder / self.listing.keys[number])))
+            except Refused:
+                continue  # only with check=off; says so when it is read
+        return min(LARGEST_SIZE, int(statistics.median_low(sides))) if sides else LARGEST_SIZE
+
+    def _say(self, listing: Listing, found: dict[str, FileSource]) -> None:
+        counts = {
+            split: torch.bincount(source.targets, minlength=len(self.class_names)) for split, source in found.items()
+        }
+        train = counts.get("train", torch.zeros(len(self.class_names), dtype=torch.int64))
+        named = sorted(zip(train.tolist(), self.class_names, strict=True), key=lambda one: -one[0])
+        shown = named if len(named) <= 10 else [*named[:2], *named[-2:]]
+        classes = ", ".join(f"{name} {count}" for count, name in shown)
+        parts = [
+            f"{len(self.class_names)} classes ({classes}{'' if shown == named else ', the ends of them'} in train)",
+            ", ".join(f"{split} {len(source)}" for split, source in found.items()) + " images",
+            f"largest class {named[0][0] / max(named[-1][0], 1):.3g} times the smallest",
+        ]
+        if listing.left_out:
+            parts.append(f"left out {len(listing.left_out)}: {summary(listing.left_out)}")
+        lines = [f"{self.root}: {'; '.join(parts)}"]
+        for split in ("val", "test"):
+            lacking = [name for name, count in zip(self.class_names, counts.get(split, ()), strict=False) if not count]
+            if split in counts and lacking:
+                lines.append(f"{split} has no image of {', '.join(lacking[:10])}{', ...' if len(lacking) > 10 else ''}")
+        if "test" not in found:
+            lines.append("there are no test images: the run ends without a test")
+        same = in_two_splits(listing.keys, listing.splits, self._seen)
+        if same:
+            pairs = "; ".join(" = ".join(f"{split} {key}" for split, key in group[:3]) for group in same[:3])
+            lines.append(f"{len(same)} images stand in two splits: {pairs}{'; ...' if len(same) > 3 else ''}")
+        _print([*lines, *listing.notes])
+
+
+def summary(left_out: list[tuple[str, str]]) -> str:
+    """Say how many were left out for each reason, with up to three names: `2 .heic (a.heic, b.heic)`."""
+    reasons: dict[str, list[str]] = {}
+    for key, reason in left_out:
+        reasons.setdefault(reason, []).append(key)
+    return ", ".join(
+        f"{len(keys)} {reason} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
+        for reason, keys in reasons.items()
+    )
+
+
+@rank_zero_only
+def _print(lines: list[str]) -> None:
+    print("\n".join(lines), flush=True)

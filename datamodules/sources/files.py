@@ -1,0 +1,61 @@
+"""Images that stay in their files until they are needed; the table of them is arrays."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from datamodules.sources.packed import PackedStrings
+from datamodules.sources.pictures import BrokenImage, Refused, read_picture
+
+
+class FileSource:
+    """Files and their targets.
+
+    Args:
+        folder: what the keys are relative to.
+        keys: one path a file; an absolute one stands for itself.
+        targets: int64 ``(N,)``.
+        sizes: int64 ``(N,)``, bytes of each file.
+    """
+
+    def __init__(self, *, folder: Path, keys: PackedStrings, targets: torch.Tensor, sizes: np.ndarray) -> None:
+        if not len(keys) == len(targets) == len(sizes):
+            raise ValueError(f"{len(keys)} keys, {len(targets)} targets, {len(sizes)} sizes")
+        self.folder = folder
+        self.keys = keys
+        self.targets = targets
+        self.sizes = sizes
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def image(self, index: int, channels: int) -> torch.Tensor:
+        """Decode one file to uint8 ``(channels, H, W)``.
+
+        Raises:
+            BrokenImage: it cannot be read (any more).
+        """
+        path = self.folder / self.keys[index]
+        try:
+            return read_picture(path, channels)
+        except Refused as refused:
+            raise BrokenImage(f"{path}: {refused}; data.check=full finds all such files and leaves them out") from None
+
+    def subset(self, indices: torch.Tensor) -> "FileSource":
+        """Return a source of the files at ``indices`` (int64), in that order."""
+        return FileSource(
+            folder=self.folder,
+            keys=self.keys.take(indices.tolist()),
+            targets=self.targets[indices],
+            sizes=self.sizes[indices.numpy()],
+        )
+
+    def fingerprint(self) -> str:
+        """Return a hash of keys, labels and file sizes; pixels are not read for it."""
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(self.targets.contiguous().numpy().data)
+        digest.update(np.ascontiguousarray(self.sizes).data)
+        digest.update("\n".join(self.keys).encode())
+        return digest.hexdigest()

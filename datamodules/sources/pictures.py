@@ -1,0 +1,144 @@
+"""One image file -> uint8 pixels, upright, whatever its format and mode; or the reason why not.
+
+Read by Pillow: it gave an exception where torchvision's PNG decoder crashed the process and OpenCV returned half an
+image without a word. Transparency is dropped, as torchvision's own folders do; of an animation the first frame counts.
+"""
+
+import struct
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from configs.errors import UserError
+
+MAX_PIXELS = 100_000_000  # refused by their header: 300 MB of memory an image
+# Formats that hold pixels. Not among them: EPS, PDF, WMF and such, which hand the file to another program.
+FORMATS = (
+    *("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "TGA", "PCX", "ICO"),
+    *("ICNS", "SGI", "SUN", "QOI", "DDS", "IM", "MSP", "XBM", "PSD"),
+)
+# What Pillow raises on damaged files.
+ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, MemoryError, struct.error, TypeError, IndexError, KeyError),
+    *(OverflowError, ZeroDivisionError, AttributeError, NotImplementedError, Image.DecompressionBombError),
+)
+
+
+class Refused(ValueError):
+    """A file that is left out, with the reason in a few words that many files can share."""
+
+
+class BrokenImage(UserError):
+    """A file that could not be read any more when its turn came.
+
+    A loader's worker hands an exception over as the text of its traceback, of which the last line says it.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.strip().splitlines()[-1].rpartition("BrokenImage: ")[2])
+
+
+def endings() -> frozenset[str]:
+    """Return the file endings of the known formats, in small letters, with their dot."""
+    known = (*_formats(), "MPO")  # which Pillow's JPEG reader opens
+    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in known)
+
+
+def check_header(path: Path) -> tuple[int, int]:
+    """Return (width, height) without decoding.
+
+    Raises:
+        Refused: no image, or larger than `MAX_PIXELS`.
+    """
+    with _opened(path) as image:
+        return image.size
+
+
+def read_picture(path: Path, channels: int) -> torch.Tensor:
+    """Decode a file.
+
+    Args:
+        path: the file; its content says its format, not its ending.
+        channels: 3 for RGB, 1 for grey.
+
+    Returns:
+        uint8 ``(channels, H, W)``, turned as its EXIF orientation says.
+
+    Raises:
+        Refused: it is no image, damaged, too large, or of a kind that has no 8-bit meaning.
+    """
+    try:
+        with _opened(path) as opened:
+            opened.load()
+            image = _in_eight_bits(_upright(opened)).convert("RGB" if channels == 3 else "L")
+    except Refused:
+        raise
+    except ERRORS as error:
+        raise Refused(_reason(error)) from error
+    pixels = torch.from_numpy(np.array(image))
+    return pixels.permute(2, 0, 1).contiguous() if channels == 3 else pixels[None]
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        if path.stat().st_size == 0:
+            raise Refused("empty file")
+        image = Image.open(path, formats=_formats())
+    except Refused:
+        raise
+    except ERRORS as error:
+        raise Refused(_reason(error)) from error
+    if image.width * image.height > MAX_PIXELS:
+        image.close()
+        raise Refused(f"more than {MAX_PIXELS // 1_000_000} megapixels")
+    if not image.width * image.height:
+        image.close()
+        raise Refused("no pixels")
+    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except ERRORS:  # the tags are damaged, the pixels are not
+        return image
+
+
+def _in_eight_bits(image: Image.Image) -> Image.Image:
+    """Scale what Pillow would clip: 16-bit grey turns all white, floats from 0 to 1 all black."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image).astype(np.float64)
+        low, high = values.min(), values.max()
+        if image.mode != "F" and low >= 0 and high <= 65535:
+            values /= 257  # 65535 -> 255
+        elif image.mode == "F" and low >= 0 and high <= 1:
+            values *= 255
+        elif not (image.mode == "F" and low >= 0 and high <= 255):  # NaN comes here, too
+            range_ = "0..1 and 0..255" if image.mode == "F" else "0..65535"
+            raise Refused(f"{'float' if image.mode == 'F' else '32-bit'} values outside {range_}")
+        return Image.fromarray(np.rint(values).astype(np.uint8))
+    if image.mode in ("P", "PA", "RGBa", "La"):  # a palette's own transparency is said in ways that convert warns of
+        return image.convert("LA" if image.mode == "La" else "RGBA")
+    return image
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "not there"
+    if isinstance(error, PermissionError):
+        return "may not be read"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {MAX_PIXELS // 1_000_000} megapixels"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image"
+    return "damaged"

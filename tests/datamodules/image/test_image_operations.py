@@ -1,0 +1,85 @@
+"""Per-image operations against torchvision and albumentations themselves, at the same draw."""
+
+import albumentations
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms import v2
+
+from configs.errors import UserError
+from datamodules.digits import Digits
+from datamodules.image import build_image_recipe
+from datamodules.image.random_resized_crop import RandomResizedCrop
+
+IMAGE = torch.arange(3 * 40 * 30, dtype=torch.int64).remainder(251).to(torch.uint8).view(3, 40, 30)
+
+
+@pytest.mark.parametrize("shape", [(40, 30), (30, 200), (500, 8)])
+def test_parts_and_pixels_are_torchvisions(shape):
+    image = torch.randint(256, (3, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    ours, theirs = RandomResizedCrop(scale=[0.2, 0.9]), v2.RandomResizedCrop(24, scale=(0.2, 0.9), antialias=True)
+    for seed in range(30):
+        torch.manual_seed(seed)
+        expected = theirs(image)
+        assert torch.equal(ours(image, size=24, generator=torch.Generator().manual_seed(seed)), expected)
+
+
+def test_the_centre_is_taken_as_often_as_p_says():
+    centre = v2.functional.center_crop(IMAGE, [30, 30])
+    for p, low, high in ((0.0, 0, 0), (1.0, 300, 300), (0.3, 65, 115)):
+        crop, draws = RandomResizedCrop(p=p, scale=[0.1, 0.5]), torch.Generator().manual_seed(0)
+        changed = sum(not torch.equal(crop(IMAGE, size=30, generator=draws), centre) for _ in range(300))
+        assert low <= changed <= high
+
+
+def test_a_line_of_albumentations_is_albumentations_own_at_the_same_seed():
+    (line,) = build_image_recipe({"ColorJitter": {"brightness": [0.5, 1.5], "p": 1.0}})
+    reference = albumentations.Compose([albumentations.ColorJitter(brightness=(0.5, 1.5), p=1.0)])
+    for seed in range(5):
+        draws = torch.Generator().manual_seed(seed)
+        own = line(IMAGE, size=30, generator=draws)
+        reference.set_random_seed(int(torch.randint(2**32, (1,), generator=torch.Generator().manual_seed(seed))))
+        expected = reference(image=IMAGE.permute(1, 2, 0).contiguous().numpy())["image"]
+        assert np.array_equal(own.permute(1, 2, 0).numpy(), expected)
+        assert torch.equal(line(IMAGE, size=30, generator=torch.Generator().manual_seed(seed)), own)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ({"GaussianBlurr": {}}, "unknown albumentations operation 'GaussianBlurr'; nearest: GaussianBlur"),
+        ({"GaussianBlur": {"sigma_limits": 1}}, "unknown key augment.GaussianBlur.sigma_limits; nearest: sigma_limit"),
+        ({"HorizontalFlip": {"p": 3.0}}, "augment.HorizontalFlip"),
+        ({"random_resized_crop": {"scale": [0.5, 0.1]}}, "scale is two shares"),
+        ({"random_resized_crop": {"scales": [0.5, 1]}}, "augment.random_resized_crop"),
+    ],
+)
+def test_misspelt_and_impossible_lines_are_errors(recipe, message):
+    with pytest.raises(UserError, match=message):
+        build_image_recipe(recipe)
+
+
+def test_lines_of_none_and_lines_for_batches_are_passed_over():
+    assert build_image_recipe({"random_crop": {"padding": 0.1}, "HorizontalFlip": None}) == []
+
+
+def test_arrays_can_be_augmented_image_by_image_and_repeat_by_epoch_and_key():
+    def epochs(seed, workers=0):
+        data = Digits()
+        data.configure(seed=seed, num_workers=workers, recipe={"random_resized_crop": {}, "random_crop": {}})
+        loader = data.train_dataloader()
+        return [torch.cat([images for images, _ in loader]) for _ in range(2)]
+
+    one, again, workers, other = epochs(0), epochs(0), epochs(0, 2), epochs(1)
+    assert one[0].shape[1:] == (1, 8, 8)
+    assert all(torch.equal(*pair) for pair in zip(one, again, strict=True))
+    assert all(torch.equal(*pair) for pair in zip(one, workers, strict=True))
+    assert not torch.equal(one[0], one[1])
+    assert not torch.equal(one[0], other[0])
+
+
+def test_a_line_that_changes_the_size_is_refused():
+    data = Digits()
+    data.configure(recipe={"Resize": {"height": 5, "width": 6}})
+    with pytest.raises(UserError, match=r"turn 8 x 8 pixels into 5 x 6"):
+        next(iter(data.train_dataloader()))
