@@ -15,9 +15,11 @@ import yaml
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, f1_score, log_loss, recall_score
 
+from configs.compose import compose
+from configs.errors import UserError
 from configs.runs import ROOT
 from models import load_run
-from train import train
+from train import build_data, build_task, train
 
 SUMMARY_KEYS = {
     *(
@@ -297,3 +299,24 @@ def test_a_mistake_ends_with_exit_code_2_and_leaves_nothing(tmp_path: Path) -> N
     assert done.returncode == 2
     assert "vgg16" in done.stderr and "optimizer.lr" in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_balanced_weights_are_counted_on_the_training_images_and_reach_the_loss() -> None:
+    config = compose(["loss.class_weights=balanced", "model=softmax", "data.val_fraction=0.3"])
+    data = build_data(config)
+    task = build_task(config, data)
+    counts = data.splits["train"].targets.bincount()
+    weights = counts.sum() / (10 * counts)
+    assert torch.allclose(task.class_weights, weights.float())
+    task.on_train_epoch_start()
+    images, targets = data.train_batch(next(iter(data.train_dataloader())), step=0)
+    expected = torch.nn.CrossEntropyLoss(weight=weights.float())(task(images), targets)
+    assert torch.allclose(task.training_step((images, targets), 0), expected)
+    plain = build_task(compose(["model=softmax"]), data)
+    assert plain.class_weights is None
+
+
+def test_weights_for_another_number_of_classes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has 2 weights, and the data has 10 classes"):
+        train(["loss.class_weights=[1,2]", f"paths.runs={tmp_path}"])
+    assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,14 @@ from lightning.pytorch.callbacks import Callback
 
 from datamodules.digits import Digits
 
-LIGHT = {"random_crop": {"padding": 0.125}, "vertical_flip": {"p": 0.5}}
+RECIPE = {
+    "random_crop": {"padding": 0.125},
+    "vertical_flip": {"p": 0.5},
+    "randaugment": {},
+    "cutout": {},
+    "mixup": {"p": 0.5},
+    "cutmix": {"p": 0.5},
+}
 EPOCHS, BATCHES = 3, 10  # 1,293 training images in batches of 128
 
 
@@ -77,7 +84,7 @@ def fit(tmp_path, *, stop=None, ckpt_path=None, accumulation=1, disturb=0, limit
     data.raw = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        data.configure(batch_size=128, recipe=LIGHT, num_workers=num_workers)
+        data.configure(batch_size=128, recipe=RECIPE, balance="oversample", num_workers=num_workers)
         trainer = lightning.Trainer(
             max_epochs=EPOCHS,
             accelerator="cpu",

@@ -39,6 +39,7 @@ CASES = {
         "scheduler.every_epochs=1",
         "trainer.accumulate_grad_batches=2",
     ],
+    "augmentation": ["augment=strong", "data.balance=oversample", "loss.class_weights=[1,1,1,1,1,1,1,1,1,3]"],
     "early_stopping": [
         "optimizer=sgd",
         "optimizer.lr=1e-6",
