@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CELL = 1.15  # inches, of one image
-LABEL = 0.42  # inches, for up to three lines under it
+LINE, GAP = 0.14, 0.14  # inches, of a line of the label under it, and below that
 LEFT, TOP, BOTTOM = 0.85, 0.45, 0.08
 LEAST_SHARE = 0.005
 """Of a label; smaller shares would read 0.00."""
@@ -60,14 +60,16 @@ def contact_sheet(rows: Sequence[Row], class_names: Sequence[str], *, title: str
     width = LEFT + columns * CELL + 0.1
     lines = textwrap.wrap(notes, int(width * 15.5), break_long_words=False) if notes else []
     top = TOP + 0.16 * len(lines)
-    height = top + len(rows) * (CELL + LABEL) + BOTTOM
+    labels = [[label_text(target.cpu(), class_names) for target in row.targets] for row in rows]
+    heights = [CELL + GAP + LINE * max(text.count("\n") + 1 for text in texts) for texts in labels]
+    height = top + sum(heights) + BOTTOM
     figure = Figure(figsize=(width, height), facecolor="white")
     figure.text(0.1 / width, 1 - 0.24 / height, title, fontsize=11, weight="bold", va="center", parse_math=False)
     for number, line in enumerate(lines):
         y = 1 - (0.46 + 0.16 * number) / height
         figure.text(0.1 / width, y, line, fontsize=7.5, color="#555555", va="center", parse_math=False)
     for r, row in enumerate(rows):
-        floor = height - top - r * (CELL + LABEL) - CELL  # of the images, in inches from below
+        floor = height - top - sum(heights[:r]) - CELL  # of the images, in inches from below
         figure.text(0.1 / width, (floor + CELL / 2) / height, row.name, fontsize=8.5, va="center", parse_math=False)
         for c in range(columns):
             box = ((LEFT + c * CELL + 0.04) / width, floor / height, (CELL - 0.08) / width, (CELL - 0.08) / height)
@@ -80,6 +82,6 @@ def contact_sheet(rows: Sequence[Row], class_names: Sequence[str], *, title: str
             )  # fmt: skip
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set(color="#bbbbbb", linewidth=0.6)
-            text = label_text(row.targets[c].cpu(), class_names)
-            axes.text(0.5, -0.04, text, transform=axes.transAxes, fontsize=7.5, ha="center", va="top", parse_math=False)
+            label = axes.text(0.5, -0.04, labels[r][c], transform=axes.transAxes, fontsize=7.5, parse_math=False)
+            label.set(ha="center", va="top")
     return figure
