@@ -66,6 +66,8 @@ def compose_jobs(overrides: Sequence[str], multirun: bool = False) -> list[RunCo
         wrong += found
         if config is not None:
             config.command = _command(job) if multirun else list(overrides)
+            if multirun and config.callbacks.report is None:  # what a grid leaves out, a single run has to be told
+                config.command = list(dict.fromkeys([*config.command, "callbacks.report=null"]))
             jobs.append(config)
     if wrong:
         raise UserError(*shorten(list(dict.fromkeys(wrong))))

@@ -34,7 +34,7 @@ COMMON = (
     ("callbacks.ema.decay=0.99", "tests the running average of the weights"),
     ("trainer.precision=bf16-mixed", "trainer.* takes any plain argument of Trainer"),
     ("logger=wandb logger.project=lightbox", "Weights & Biases, offline without an account"),
-    ("logger=tensorboard", "TensorBoard; logger.images=false keeps pictures from a tracker"),
+    ("logger=tensorboard", "TensorBoard; logger.images=false sends no pictures"),
     ("callbacks.report=null", "no report.html; =true writes one in every run of a grid"),
     ("resume=last", "goes on with the newest unfinished run; or with a folder"),
     ("name=first resume=auto", "goes on with that run if it has a checkpoint, else starts it"),

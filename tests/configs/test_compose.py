@@ -188,7 +188,7 @@ def test_a_grid_is_expanded_in_hydras_order() -> None:
     found = [(job.model.name, job.optimizer.lr, job.seed, job.name) for job in jobs]
     assert found[:3] == [("mlp", 0.1, 0, "a-0"), ("mlp", 0.1, 1, "a-1"), ("mlp", 0.01, 0, "a-2")]
     assert len(found) == 8
-    assert jobs[0].command == ["model=mlp", "optimizer.lr=0.1", "seed=0", "name=a"]
+    assert jobs[0].command == ["model=mlp", "optimizer.lr=0.1", "seed=0", "name=a", "callbacks.report=null"]
     assert [job.optimizer.name for job in compose_jobs(["optimizer=choice(sgd,adam)"], True)] == [
         "sgd",
         "adam",
