@@ -27,11 +27,12 @@ def explore(*overrides: str) -> list[Path]:
 def run(job: Exploration) -> Path:
     """Draw one recipe: a batch of training images, and the same batch at the first training steps."""
     from callbacks.contact_sheet import Row, contact_sheet
+    from datamodules.randomness import permutation
 
     data = build_data(job.config, batch_size=job.images)
-    images, targets = next(iter(data.train_dataloader()))
-    rows = [Row("original", images, targets)]
-    rows += [Row(f"step {step}", *data.augmented_batch((images, targets), step=step)) for step in range(job.draws)]
+    chosen = permutation(len(data.splits["train"]), seed=job.config.seed, epoch=0)[: job.images]
+    original, *drawn = data.drawn_batches(chosen, draws=job.draws)
+    rows = [Row("original", *original), *(Row(f"step {step}", *batch) for step, batch in enumerate(drawn))]
     figure = contact_sheet(
         rows,
         data.class_names,

@@ -236,10 +236,13 @@ class ImageDataModule(lightning.LightningDataModule):
         self.setup()
         count = len(self.splits["train"])
         chosen = torch.linspace(0, count - 1, min(images, count)).round().long()
-        reader = self._evaluation_reader("train")
-        fitted = self.fit(reader[chosen][0])
-        drawn = [self.augmented_batch(self._drawn(chosen, step), step=step)[0] for step in range(draws)]
-        return [fitted, *drawn], self.operations
+        return [batch[0] for batch in self.drawn_batches(chosen, draws=draws)], self.operations
+
+    def drawn_batches(self, chosen: torch.Tensor, *, draws: int) -> list[Batch]:
+        """Return the training images at ``chosen`` as they are evaluated, then once a draw, before normalisation."""
+        images, targets = self._evaluation_reader("train")[chosen]
+        drawn = [self.augmented_batch(self._drawn(chosen, step), step=step) for step in range(draws)]
+        return [(self.fit(images), targets), *drawn]
 
     def _drawn(self, chosen: torch.Tensor, epoch: int) -> Batch:
         reader = self._training_reader()

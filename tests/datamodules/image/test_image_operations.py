@@ -83,3 +83,13 @@ def test_a_line_that_changes_the_size_is_refused():
     data.configure(recipe={"Resize": {"height": 5, "width": 6}})
     with pytest.raises(UserError, match=r"turn 8 x 8 pixels into 5 x 6"):
         next(iter(data.train_dataloader()))
+
+
+def test_what_is_looked_at_shows_per_image_lines_and_leaves_the_original_alone():
+    data = Digits()
+    data.configure(recipe={"random_resized_crop": {"scale": [0.2, 0.5]}})
+    data.setup()
+    (original, _), (first, _), (second, _) = data.drawn_batches(torch.arange(6), draws=2)
+    assert torch.equal(original, data.splits["train"][torch.arange(6)][0])
+    assert not torch.equal(first, original)
+    assert not torch.equal(first, second)
