@@ -111,7 +111,7 @@ def test_a_csv_file_trains_as_the_folder_it_lists(digits: Path, tmp_path: Path) 
     metrics = train(["data=csv", f"data.root={table}", *common, "name=csv"])
     assert metrics["test/accuracy"] > 0.8
     (splits,) = tmp_path.glob("*/csv/splits.csv")
-    rows = list(csv.reader(splits.open()))[1:]
+    rows = list(csv.reader(splits.read_text(encoding="utf-8").splitlines()))[1:]
     assert len(rows) == 180
     assert {row[1] for row in rows} == {"digit 0", "digit 1", "digit 2"}
     assert all(row[2] == "test" for row in rows if row[0].endswith("8.png"))

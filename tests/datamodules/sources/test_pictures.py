@@ -38,7 +38,8 @@ def test_every_kind_of_file_gives_the_pixels_that_were_written(clothes, writers,
 
 def test_one_bit_images_are_black_and_white(tmp_path):
     Image.fromarray(np.array([[True, False]])).save(tmp_path / "a.png")
-    assert Image.open(tmp_path / "a.png").mode == "1"
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.mode == "1"
     assert read_picture(tmp_path / "a.png", 1).tolist() == [[[255, 0]]]
 
 
