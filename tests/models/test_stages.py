@@ -108,6 +108,7 @@ def test_tokens_belong_to_the_stem() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The default weight initialization:FutureWarning")  # of two nets, called directly
 @pytest.mark.parametrize("name", torchvision.models.list_models(module=torchvision.models))
 def test_every_torchvision_net_has_stages(name: str) -> None:
     check_partition(make(name))
