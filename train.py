@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from configs.launch import launch
 
-# Threads that spin long at every barrier stall each other once another program wants a core: on two cores beside two
-# busy processes the default run takes 40 s with short spins and minutes with libgomp's; alone, 17 s with either.
+# Threads that spin long at every barrier stall each other once another program wants a core; short spins cost nothing
+# measurable on an idle machine. GOMP_SPINCOUNT is libgomp's; a value of the user's own is kept.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 if TYPE_CHECKING:
