@@ -5,7 +5,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from configs.errors import UserError
 from configs.explore import Exploration, compose_jobs, format_help
@@ -28,8 +28,9 @@ def run(job: Exploration) -> Path:
     """Draw one recipe: a batch of training images, and the same batch at the first training steps."""
     from callbacks.contact_sheet import Row, contact_sheet
     from datamodules.randomness import permutation
+    from train import build_data
 
-    data = build_data(job.config, batch_size=job.images)
+    data, _ = build_data(job.config, batch_size=job.images)
     chosen = permutation(len(data.splits["train"]), seed=job.config.seed, epoch=0)[: job.images]
     original, *drawn = data.drawn_batches(chosen, draws=job.draws)
     rows = [Row("original", *original), *(Row(f"step {step}", *batch) for step, batch in enumerate(drawn))]
@@ -46,33 +47,6 @@ def run(job: Exploration) -> Path:
         raise UserError(f"output={job.output}: cannot be written ({error.strerror or error})") from error
     print(f"sheet: {job.output}", flush=True)
     return job.output
-
-
-def build_data(config: "RunConfig", *, batch_size: int) -> Any:
-    """The training images as `train.py` would prepare them, in batches of another size."""
-    from importlib import import_module
-
-    from configs.preprocessing import choose
-    from configs.runs import rooted
-    from models.build import net_input
-
-    module, _, name = config.data.target.rpartition(".")
-    root = None if config.data.root is None else rooted(config.data.root)
-    data = getattr(import_module(module), name)(root=root, data_dir=rooted(config.paths.data), **config.data.arguments)
-    data.prepare_data()
-    model = config.model
-    preprocessing = choose(
-        net_input(name=model.name, source=model.source, weights=model.weights),
-        image_size=config.data.image_size,
-        native_size=data.image_size,
-        channels=data.channels,
-        mean=data.mean,
-        std=data.std,
-    )
-    feeding = {**config.data.feeding_arguments(), "batch_size": batch_size}
-    data.configure(seed=config.seed, preprocessing=preprocessing, recipe=config.augment, **feeding)
-    data.setup("fit")
-    return data
 
 
 def recipe_text(config: "RunConfig") -> str:

@@ -15,6 +15,7 @@ from configs.launch import launch
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 if TYPE_CHECKING:
+    from configs.preprocessing import Preprocessing
     from configs.schema import RunConfig
 
 
@@ -36,8 +37,8 @@ def run(config: "RunConfig") -> dict[str, float]:
     from callbacks.provenance import recording
     from callbacks.resume import find_start
 
-    data = build_data(config)
-    task = build_task(config, data)
+    data, preprocessing = build_data(config)
+    task = build_task(config, data, preprocessing)
     start = find_start(
         run_folder=config.run_folder,
         parent=config.parent,
@@ -67,7 +68,30 @@ def run(config: "RunConfig") -> dict[str, float]:
     return metrics
 
 
-def build_data(config: "RunConfig") -> Any:
+def build_data(config: "RunConfig", **feeding: Any) -> tuple[Any, "Preprocessing"]:
+    """The data module that `data._target_` names, ready to train for the net of the configuration.
+
+    `feeding` replaces single arguments of `configure`, such as `batch_size`.
+    """
+    from configs.preprocessing import choose
+    from models.build import net_input
+
+    data, model = load_data(config), config.model
+    preprocessing = choose(
+        net_input(name=model.name, source=model.source, weights=model.weights),
+        image_size=config.data.image_size,
+        native_size=data.image_size,
+        channels=data.channels,
+        mean=data.mean,
+        std=data.std,
+    )
+    arguments = {**config.data.feeding_arguments(), **feeding}
+    data.configure(seed=config.seed, preprocessing=preprocessing, recipe=config.augment, **arguments)
+    data.setup("fit")
+    return data, preprocessing
+
+
+def load_data(config: "RunConfig") -> Any:
     """The data module that `data._target_` names, on disk and ready to be asked for its classes."""
     from importlib import import_module
 
@@ -80,30 +104,14 @@ def build_data(config: "RunConfig") -> Any:
     return data
 
 
-def build_task(config: "RunConfig", data: Any) -> Any:
-    """Introduce data and net to each other (classes, channels, preprocessing); then the data's task."""
+def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -> Any:
+    """Introduce data and net to each other (classes, channels, image size); then the data's task."""
     from lightning import seed_everything
 
-    from configs.preprocessing import choose
-    from models.build import build_net, net_input
+    from models.build import build_net
     from models.tasks import task_class
 
     model = config.model
-    preprocessing = choose(
-        net_input(name=model.name, source=model.source, weights=model.weights),
-        image_size=config.data.image_size,
-        native_size=data.image_size,
-        channels=data.channels,
-        mean=data.mean,
-        std=data.std,
-    )
-    data.configure(
-        seed=config.seed,
-        preprocessing=preprocessing,
-        recipe=config.augment,
-        **config.data.feeding_arguments(),
-    )
-    data.setup("fit")
     net_arguments: dict[str, Any] = {
         "name": model.name,
         "source": model.source,

@@ -12,7 +12,8 @@ from configs.errors import UserError
 from configs.explore import OWN, TOPICS, compose_jobs, format_help
 from configs.launch import launch
 from datamodules.transforms import normalise
-from explore import build_data, explore, recipe_text, run
+from explore import explore, recipe_text, run
+from train import build_data
 
 ROOT = Path(__file__).parents[1]
 FASHION = ["do=augment", "data=fashion_mnist"]
@@ -98,7 +99,7 @@ def test_a_place_that_cannot_be_written_is_a_users_mistake(tmp_path):
 
 def test_the_draws_are_those_of_training():
     (job,) = compose_jobs(["do=augment", "augment=strong", "seed=3"], multirun=False)
-    data = build_data(job.config, batch_size=8)
+    data, _ = build_data(job.config, batch_size=8)
     batch = next(iter(data.train_dataloader()))
     for step in (0, 5):
         images, targets = data.augmented_batch(batch, step=step)

@@ -303,8 +303,8 @@ def test_a_mistake_ends_with_exit_code_2_and_leaves_nothing(tmp_path: Path) -> N
 
 def test_balanced_weights_are_counted_on_the_training_images_and_reach_the_loss() -> None:
     config = compose(["loss.class_weights=balanced", "model=softmax", "data.val_fraction=0.3"])
-    data = build_data(config)
-    task = build_task(config, data)
+    data, preprocessing = build_data(config)
+    task = build_task(config, data, preprocessing)
     counts = data.splits["train"].targets.bincount()
     weights = counts.sum() / (10 * counts)
     assert torch.allclose(task.class_weights, weights.float())
@@ -312,7 +312,7 @@ def test_balanced_weights_are_counted_on_the_training_images_and_reach_the_loss(
     images, targets = data.train_batch(next(iter(data.train_dataloader())), step=0)
     expected = torch.nn.CrossEntropyLoss(weight=weights.float())(task(images), targets)
     assert torch.allclose(task.training_step((images, targets), 0), expected)
-    plain = build_task(compose(["model=softmax"]), data)
+    plain = build_task(compose(["model=softmax"]), data, preprocessing)
     assert plain.class_weights is None
 
 
