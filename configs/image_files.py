@@ -8,6 +8,8 @@ from typing import Any
 
 TARGETS = ("datamodules.folder.Folder", "datamodules.csv_file.CsvFile")
 
+MOST_BITS = 16  # of 64: a quarter; unrelated pictures differ in half of them
+
 
 def mistakes(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield (argument, what is wrong with it) of the section `data`; wrong types are for others to say."""
@@ -22,6 +24,12 @@ def mistakes(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "test_fraction", f"={share}: must be more than 0 and less than 1"
     elif _is_number(share) and _is_number(held_out) and held_out < 1 <= share + held_out:
         yield "test_fraction", f"={share}: with data.val_fraction={held_out} it leaves nothing to train on"
+    bits, check = data.get("near_duplicates"), data.get("check", "auto")
+    if isinstance(bits, int) and not isinstance(bits, bool):
+        if not 0 <= bits <= MOST_BITS:
+            yield "near_duplicates", f"={bits}: must be from 0 to {MOST_BITS}, of 64 bits"
+        elif check in ("quick", "off"):
+            yield "near_duplicates", f"={bits} decodes every file, but data.check={check}; take auto or full"
     for name in ("label_from", "group_by"):
         pattern = data.get(name)
         if isinstance(pattern, str):

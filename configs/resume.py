@@ -20,7 +20,14 @@ from configs.sections import FolderName, Paths, Section, Text
 
 FREE = (
     *("experiment", "debug", "test", "resume", "resume_allow", "traceback", "paths", "logger", "callbacks"),
-    *("data.num_workers", "data.root", "trainer.max_epochs", "trainer.accelerator", "scheduler.restart"),
+    *(
+        "data.num_workers",
+        "data.root",
+        "data.near_duplicates",
+        "trainer.max_epochs",
+        "trainer.accelerator",
+        "scheduler.restart",
+    ),
     *(
         "trainer.profiler",
         "trainer.enable_model_summary",

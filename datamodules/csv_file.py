@@ -19,6 +19,7 @@ class CsvFile(ImageFiles):
         data_dir: what was found out about the files is remembered below it.
         channels: 3 reads every image as RGB, 1 as grey.
         check: how closely files are looked at before training; see `ImageFiles`.
+        near_duplicates: name pictures of different splits that look alike; see `ImageFiles`.
         test_fraction: share of each class for test, where there is no split column.
         group_by: regular expression that names what must stay in one split.
     """
@@ -30,11 +31,18 @@ class CsvFile(ImageFiles):
         data_dir: Path = Path("data"),
         channels: Literal[1, 3] = 3,
         check: Literal["auto", "full", "quick", "off"] = "auto",
+        near_duplicates: int | None = None,
         test_fraction: float = 0.15,
         group_by: str | None = None,
     ) -> None:
         super().__init__(
-            root=root, data_dir=data_dir, channels=channels, check=check, test_fraction=test_fraction, group_by=group_by
+            root=root,
+            data_dir=data_dir,
+            channels=channels,
+            check=check,
+            near_duplicates=near_duplicates,
+            test_fraction=test_fraction,
+            group_by=group_by,
         )
         self.folder = self.folder.parent
 

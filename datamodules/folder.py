@@ -20,6 +20,7 @@ class Folder(ImageFiles):
         data_dir: what was found out about the files is remembered below it.
         channels: 3 reads every image as RGB, 1 as grey.
         check: how closely files are looked at before training; see `ImageFiles`.
+        near_duplicates: name pictures of different splits that look alike; see `ImageFiles`.
         test_fraction: share of each class for test, where the folder has no splits.
         label_from: regular expression whose group `label`, else first group, is the class, for flat folders.
         group_by: regular expression that names what must stay in one split.
@@ -32,12 +33,19 @@ class Folder(ImageFiles):
         data_dir: Path = Path("data"),
         channels: Literal[1, 3] = 3,
         check: Literal["auto", "full", "quick", "off"] = "auto",
+        near_duplicates: int | None = None,
         test_fraction: float = 0.15,
         label_from: str | None = None,
         group_by: str | None = None,
     ) -> None:
         super().__init__(
-            root=root, data_dir=data_dir, channels=channels, check=check, test_fraction=test_fraction, group_by=group_by
+            root=root,
+            data_dir=data_dir,
+            channels=channels,
+            check=check,
+            near_duplicates=near_duplicates,
+            test_fraction=test_fraction,
+            group_by=group_by,
         )
         self.label_from = label_from
 

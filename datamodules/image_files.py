@@ -3,10 +3,11 @@
 Pictures are decoded in the loader's workers, to the size that the net reads; single-label, 8-bit.
 """
 
+import csv
 import hashlib
 import re
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +21,7 @@ from datamodules.base import ImageDataModule
 from datamodules.sources.checking import Seen, check_files, in_two_splits
 from datamodules.sources.files import FileSource
 from datamodules.sources.listing import Listing, matched, natural
+from datamodules.sources.near import near_pairs
 from datamodules.sources.packed import PackedStrings
 from datamodules.sources.pictures import Refused, check_header
 
@@ -38,6 +40,8 @@ class ImageFiles(ImageDataModule):
         channels: 3 reads every image as RGB, 1 as grey.
         check: "full" decodes each file before training and finds the same file in two splits, "quick" opens each,
             "off" does not; "auto" is full up to 2 GB, then quick.
+        near_duplicates: name pictures of different splits that look alike: whose perceptual hashes differ in at most
+            so many of 64 bits (0 finds resized and recompressed copies, 4 brightened ones, too); decodes each file.
         test_fraction: share of each class for test, where the data has no splits; `val_fraction` is the share for
             validation.
         group_by: regular expression whose group `group`, else first group, names what must stay in one split (a
@@ -53,6 +57,7 @@ class ImageFiles(ImageDataModule):
         data_dir: Path = Path("data"),
         channels: Literal[1, 3] = 3,
         check: Literal["auto", "full", "quick", "off"] = "auto",
+        near_duplicates: int | None = None,
         test_fraction: float = 0.15,
         group_by: str | None = None,
     ) -> None:
@@ -62,6 +67,7 @@ class ImageFiles(ImageDataModule):
         self.folder = root
         self.channels = channels
         self.check = check
+        self.near_duplicates = near_duplicates
         self.test_fraction = test_fraction
         self.group_by = re.compile(group_by) if group_by else None
         mean, std = (MEAN, STD) if channels == 3 else ((sum(MEAN) / 3,), (sum(STD) / 3,))
@@ -83,9 +89,12 @@ class ImageFiles(ImageDataModule):
         if self.listing is not None:
             return
         listing = self.listed()
-        place = hashlib.blake2b(str(self.root).encode(), digest_size=8).hexdigest()
         seen = check_files(
-            self.folder, listing.keys, level=self.check, memory=self.data_dir / "checked" / f"{place}.json"
+            self.folder,
+            listing.keys,
+            level=self.check,
+            memory=self._checked(".json"),
+            looks=self.near_duplicates is not None,
         )
         reasons = [one.reason for one in seen]
         if "train" in listing.splits:
@@ -216,7 +225,34 @@ class ImageFiles(ImageDataModule):
         if same:
             pairs = "; ".join(" = ".join(f"{split} {key}" for split, key in group[:3]) for group in same[:3])
             lines.append(f"{len(same)} images stand in two splits: {pairs}{'; ...' if len(same) > 3 else ''}")
-        _print([*lines, *listing.notes])
+        _print([*lines, *self._alike(listing), *listing.notes])
+
+    def _alike(self, listing: Listing) -> list[str]:
+        """Say which pictures of different splits look alike, and write all of them to a file."""
+        if self.near_duplicates is None:
+            return []
+        looks = [one.look for one in self._seen]
+        count, pairs = near_pairs(looks, listing.splits, most=self.near_duplicates)
+        if not pairs:
+            return [f"no pictures of different splits look alike (within {self.near_duplicates} of 64 bits)"]
+        named = [
+            (one.distance, *(part for i in one[1:] for part in (listing.splits[i], listing.keys[i]))) for one in pairs
+        ]
+        shown = "; ".join(
+            f"{split} {key} ~ {other} {copy} ({bits} bits)" for bits, split, key, other, copy in named[:3]
+        )
+        table = self._checked("-near-duplicates.csv")
+        try:
+            _write(table, ("distance", "split", "file", "other_split", "other_file"), named)
+            more = f"; ... all{'' if count == len(pairs) else f' but {count - len(pairs)}'} in {table}"
+        except OSError:  # a folder that cannot be written to
+            more = "; ..."
+        return [f"pictures of different splits that look alike, {count} in all: {shown}{more if count > 3 else ''}"]
+
+    def _checked(self, ending: str) -> Path:
+        """Where what was found out about the files is kept."""
+        place = hashlib.blake2b(str(self.root).encode(), digest_size=8).hexdigest()
+        return self.data_dir / "checked" / f"{place}{ending}"
 
 
 def summary(left_out: list[tuple[str, str]]) -> str:
@@ -228,6 +264,13 @@ def summary(left_out: list[tuple[str, str]]) -> str:
         f"{len(keys)} {reason} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
         for reason, keys in reasons.items()
     )
+
+
+@rank_zero_only
+def _write(table: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    table.parent.mkdir(parents=True, exist_ok=True)
+    with table.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([columns, *rows])
 
 
 @rank_zero_only

@@ -11,7 +11,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from datamodules.sources.pictures import Refused, check_header, read_picture
+from datamodules.sources.near import perceptual_hash
+from datamodules.sources.pictures import FORBIDDEN, Refused, check_header, read_picture
 
 Level = Literal["auto", "full", "quick", "off"]
 DEPTH = {"off": 0, "quick": 1, "full": 2}
@@ -27,6 +28,7 @@ class Seen(NamedTuple):
         depth: how far it was read: 0 not at all, 1 its header, 2 all of it.
         reason: why it is left out, None if it is not.
         digest: hash of its bytes, where another file has the same size, else "".
+        look: its perceptual hash, where that was asked for, else "".
     """
 
     size: int
@@ -34,9 +36,10 @@ class Seen(NamedTuple):
     depth: int
     reason: str | None
     digest: str = ""
+    look: str = ""
 
 
-def check_files(folder: Path, keys: Sequence[str], *, level: Level, memory: Path) -> list[Seen]:
+def check_files(folder: Path, keys: Sequence[str], *, level: Level, memory: Path, looks: bool = False) -> list[Seen]:
     """Look at every file.
 
     Args:
@@ -45,11 +48,12 @@ def check_files(folder: Path, keys: Sequence[str], *, level: Level, memory: Path
         level: `off` asks only whether they are there, `quick` opens each, `full` decodes each and hashes those that
             have another's size; `auto` is full up to 2 GB and quick above.
         memory: a JSON file with what was found before; made where it is not.
+        looks: hash what each picture looks like, for which all are decoded.
     """
     stats = [_stat(folder / key) for key in keys]
     if level == "auto":
         level = "full" if sum(size for size, _ in stats) <= FULL_UP_TO else "quick"
-    depth = DEPTH[level]
+    depth = 2 if looks else DEPTH[level]
     known = _remembered(memory)
     sizes, counts = np.unique([size for size, _ in stats], return_counts=True)
     shared = set(sizes[counts > 1].tolist()) if depth == 2 else set()
@@ -57,20 +61,23 @@ def check_files(folder: Path, keys: Sequence[str], *, level: Level, memory: Path
     def look(item: tuple[str, tuple[int, int]]) -> Seen:
         key, (size, time) = item
         before = known.get(key)
-        if before and before[:2] == (size, time) and before.depth >= depth and (before.digest or size not in shared):
-            return before
-        path = folder / key
+        if before and before[:2] == (size, time) and before.depth >= depth and before.reason != FORBIDDEN:
+            complete = (before.digest or size not in shared) and (before.look or not looks)
+            if complete or before.reason:
+                return before
+        path, look = folder / key, ""
         reason = "not there" if size < 0 else None
         if reason is None and depth:
             try:
                 if depth == 2:
-                    read_picture(path, 3)
+                    picture = read_picture(path, 3)
+                    look = perceptual_hash(picture) if looks else ""
                 else:
                     check_header(path)
             except Refused as refused:
                 reason = str(refused)
         digest = _digest(path) if reason is None and size in shared else ""
-        return Seen(size, time, depth, reason, digest)
+        return Seen(size, time, depth, reason, digest, look)
 
     with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         warnings.simplefilter("ignore")  # Pillow's, of files that it reads all the same

@@ -20,6 +20,7 @@ FORMATS = (
     *("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "TGA", "PCX", "ICO"),
     *("ICNS", "SGI", "SUN", "QOI", "DDS", "IM", "MSP", "XBM", "PSD"),
 )
+FORBIDDEN = "may not be read"  # the one reason that can pass without a change of the file
 # What Pillow raises on damaged files.
 ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, MemoryError, struct.error, TypeError, IndexError, KeyError),
@@ -136,7 +137,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
         return "not there"
     if isinstance(error, PermissionError):
-        return "may not be read"
+        return FORBIDDEN
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {MAX_PIXELS // 1_000_000} megapixels"
     if isinstance(error, Image.UnidentifiedImageError):

@@ -144,3 +144,15 @@ def test_what_is_wrong_with_own_images_is_said_before_anything_is_read(tmp_path:
         with pytest.raises(UserError, match=r"data.root is needed") as wrong:
             train([f"data={name}"])
         assert words in str(wrong.value)
+
+
+def test_a_search_for_near_duplicates_has_a_range_and_needs_the_files_decoded(digits: Path, tmp_path: Path) -> None:
+    overrides = [*SMALL, f"data.root={digits}", f"paths.runs={tmp_path}", f"paths.data={tmp_path}"]
+    for words, said in (
+        (["data.near_duplicates=40"], "must be from 0 to 16"),
+        (["data.near_duplicates=4", "data.check=quick"], "data.check=quick"),
+        (["data.near_duplicates=few"], "data.near_duplicates"),
+    ):
+        with pytest.raises(UserError, match=said):
+            train([*overrides, *words])
+    assert not list(tmp_path.iterdir())
