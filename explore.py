@@ -1,11 +1,14 @@
-"""Look before training: `python explore.py do=augment data=fashion_mnist augment=strong`.
+"""Look before training: `python explore.py do=lr data=fashion_mnist model=resnet20`.
 
 `python explore.py --help` lists what there is to look at. Everything that `train.py` takes is taken here, too.
 """
 
+import csv
+import shlex
 import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from configs.errors import UserError
 from configs.explore import Exploration, compose_jobs, format_help
@@ -25,14 +28,24 @@ def explore(*overrides: str) -> list[Path]:
 
 
 def run(job: Exploration) -> Path:
+    """Look at the topic of the job; return the file that was written. Random states are left as they were."""
+    from lightning.pytorch.utilities.seed import isolate_rng
+
+    with isolate_rng():
+        LOOK[job.topic](job)
+    return job.output
+
+
+def look_at_recipe(job: Exploration) -> None:
     """Draw one recipe: a batch of training images, and the same batch at the first training steps."""
     from callbacks.contact_sheet import Row, contact_sheet
     from datamodules.randomness import permutation
     from train import build_data
 
-    data, _ = build_data(job.config, batch_size=job.images)
-    chosen = permutation(len(data.splits["train"]), seed=job.config.seed, epoch=0)[: job.images]
-    original, *drawn = data.drawn_batches(chosen, draws=job.draws)
+    images = job.own["images"]
+    data, _ = build_data(job.config, batch_size=images)
+    chosen = permutation(len(data.splits["train"]), seed=job.config.seed, epoch=0)[:images]
+    original, *drawn = data.drawn_batches(chosen, draws=job.own["draws"])
     rows = [Row("original", *original), *(Row(f"step {step}", *batch) for step, batch in enumerate(drawn))]
     figure = contact_sheet(
         rows,
@@ -40,13 +53,56 @@ def run(job: Exploration) -> Path:
         title=f"augment: {job.recipe} on {job.config.data.name}, seed {job.config.seed}",
         notes=recipe_text(job.config),
     )
-    try:
-        job.output.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(job.output, dpi=144)
-    except OSError as error:
-        raise UserError(f"output={job.output}: cannot be written ({error.strerror or error})") from error
+    write(job.output, lambda path: figure.savefig(path, dpi=144))
     print(f"sheet: {job.output}", flush=True)
-    return job.output
+
+
+def look_for_rate(job: Exploration) -> None:
+    """The learning-rate range test, or several rates compared; a picture and a table."""
+    from callbacks.rate_charts import comparison_chart, range_chart
+    from callbacks.rate_finder import best_rate, compare_rates, range_said, range_test, suggest
+    from train import build_data, build_task
+
+    config, own = job.config, job.own
+    data, preprocessing = build_data(config)
+    task = build_task(config, data, preprocessing)
+    about = {"base": config.optimizer.lr, "steps": own["steps"], "arguments": config.trainer.lightning_arguments()}
+    title = f"{config.model.name} on {config.data.name}, {config.optimizer.name}, batch size {config.data.batch_size}"
+    if own["rates"]:
+        curves = compare_rates(task, data, own["rates"], **about)
+        said, found, chart = (
+            [curve.said() for curve in curves],
+            best_rate(curves),
+            comparison_chart(curves, title=title),
+        )
+    else:
+        curve = range_test(task, data, lowest=own["lowest"], highest=own["highest"], **about)
+        curves, suggestion = [curve], suggest(curve.rates, curve.smoothed)
+        said, found, chart = (
+            range_said(curve, own["steps"], suggestion),
+            None,
+            range_chart(curve, suggestion, title=title),
+        )
+        if suggestion:
+            found = suggestion.tenth
+    print("\n".join(said))
+    if found is None:
+        print("no suggestion: the loss did not fall; try a smaller lowest=, or more steps=")
+    else:
+        print(f"to type: {train_line(config, **{'optimizer.lr': f'{found:.2g}'})}")
+    rows = [
+        (f"{rate:.6g}", step, f"{loss:.6g}", f"{mean:.6g}")
+        for curve in curves
+        for step, (rate, loss, mean) in enumerate(zip(curve.rates, curve.losses, curve.smoothed, strict=True), start=1)
+    ]
+    table = job.output.with_suffix(".csv")
+    write_table(table, ("lr", "step", "loss", "running_mean"), rows)
+    write(job.output, lambda path: chart.savefig(path, dpi=144))
+    print(f"numbers: {table}\npicture: {job.output}", flush=True)
+
+
+LOOK: dict[str, Callable[[Exploration], None]] = {"augment": look_at_recipe, "lr": look_for_rate}
+"""What each topic of `configs/topics.py` does."""
 
 
 def recipe_text(config: "RunConfig") -> str:
@@ -61,6 +117,35 @@ def recipe_text(config: "RunConfig") -> str:
     if config.dropped_augment:
         text += f" · left out, as data.forbid has it: {', '.join(config.dropped_augment)}"
     return text
+
+
+def train_line(config: "RunConfig", **found: str) -> str:
+    """The command that trains with what was found, and with everything else as it was typed."""
+    kept = [word for word in config.command if word.partition("=")[0] not in found]
+    return shlex.join(["python", "train.py", *kept, *(f"{key}={value}" for key, value in found.items())])
+
+
+def write(path: Path, save: Callable[[Path], Any]) -> None:
+    """Write a file of the user's choice.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(path)
+    except OSError as error:
+        raise UserError(f"output={path}: cannot be written ({error.strerror or error})") from error
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file."""
+
+    def save(path: Path) -> None:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([header, *rows])
+
+    write(path, save)
 
 
 if __name__ == "__main__":

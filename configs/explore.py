@@ -1,4 +1,4 @@
-"""The command line of `explore.py`: its own keys beside those of `train.py`, as strictly checked.
+"""The command line of `explore.py`: each topic's own keys beside those of `train.py`, as strictly checked.
 
 Standard library only until something is composed, so that help comes at once.
 """
@@ -11,31 +11,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.errors import UserError, nearest, shorten, unknown
+from configs.topics import TOPICS, Topic, mistakes_between
 
 if TYPE_CHECKING:
     from configs.schema import RunConfig
 
-TOPICS = {"augment": "contact sheet of a recipe: originals, and the same images as training sees them, with labels"}
-"""What `do` can be, and what it does."""
-
-OWN = {
-    "do": "what to look at: " + ", ".join(TOPICS),
-    "output": "the picture, a .png file; else runs/explore/augment-DATA-RECIPE.png",
-    "images": "columns: training images of one batch, 2 to 32 (8)",
-    "draws": "rows below the originals: training steps, 1 to 32 (4)",
-}
-"""Keys of this script alone."""
+SHARED = ("do", "output")
+"""Keys that every topic has."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exploration:
-    """One checked job: a training configuration, and what to look at in it."""
+    """One checked job: a training configuration, and what to look at in it.
+
+    Attributes:
+        config: as `train.py` would run it.
+        topic: a key of `TOPICS`.
+        own: the topic's own keys, defaults filled in.
+        output: the file to write.
+        recipe: what the augmentation is called.
+    """
 
     config: RunConfig
-    recipe: str
+    topic: str
+    own: dict[str, Any]
     output: Path
-    images: int
-    draws: int
+    recipe: str
 
     @property
     def command(self) -> list[str]:
@@ -49,8 +50,8 @@ class Exploration:
 
     @property
     def dropped_augment(self) -> list[str]:
-        """Lines of the recipe that the data set forbids."""
-        return self.config.dropped_augment
+        """Lines of the recipe that the data set forbids, where they matter."""
+        return self.config.dropped_augment if TOPICS[self.topic].trains else []
 
     def to_yaml(self) -> str:
         """The text of the training configuration."""
@@ -59,32 +60,34 @@ class Exploration:
 
 def format_help() -> str:
     """The help page."""
-    width = max(map(len, [*OWN, *TOPICS])) + 2
+    width = max(len(key) for topic in TOPICS.values() for key in topic.keys) + 2
+    lines = [
+        "Lightbox looks before training.",
+        "",
+        "  python explore.py do=TOPIC [KEY=VALUE ...] [any override of train.py ...] [-m]",
+        "",
+        "Topics, each with its own keys and their defaults:",
+    ]
+    for name, topic in TOPICS.items():
+        lines += ["", f"  do={name:<{width}}{topic.meaning}"]
+        lines += [f"    {key:<{width}} {one.meaning}" for key, one in topic.keys.items()]
+        lines += [f"    {'output':<{width}} {topic.writes} ({topic.suffix}); else in runs/explore/"]
     return "\n".join(
         [
-            "Lightbox looks before training.",
+            *lines,
             "",
-            "  python explore.py do=TOPIC [KEY=VALUE ...] [any override of train.py ...] [-m]",
-            "",
-            "Topics:",
-            *(f"  {name:<{width}}{meaning}" for name, meaning in TOPICS.items()),
-            "",
-            "Keys of its own:",
-            *(f"  {name:<{width}}{meaning}" for name, meaning in OWN.items()),
-            "",
-            "Without augment=NAME it draws every recipe there is; `python train.py --help` lists the other keys.",
+            "Without augment=NAME, do=augment draws every recipe; `python train.py --help` lists the other keys.",
             "",
             "Examples:",
-            "  python explore.py do=augment data=fashion_mnist",
-            "  python explore.py do=augment data=fashion_mnist augment=strong augment.mixup.alpha=1 output=sheet.png",
+            *(f"  python explore.py do={name} {topic.example}" for name, topic in TOPICS.items()),
             "",
-            "The last line for each picture says `sheet: PATH`. Exit codes: 0 done, 1 a bug, 2 configuration or data.",
+            "The last lines name the files. Exit codes: 0 done, 1 a bug, 2 configuration or data.",
         ]
     )
 
 
 def compose_jobs(overrides: Sequence[str], multirun: bool) -> list[Exploration]:
-    """All checked jobs: one a recipe, or one a job of the grid.
+    """All checked jobs: one, or one a recipe (do=augment), or one a job of the grid.
 
     Raises:
         UserError: all mistakes together, in the script's own keys and in the configuration.
@@ -94,11 +97,9 @@ def compose_jobs(overrides: Sequence[str], multirun: bool) -> list[Exploration]:
     given, rest, wrong = _own_keys(overrides)
     own, found = _checked(given)
     wrong += found
-    named = any(one.lstrip("+~").startswith(("augment", "experiment=", "debug=", "resume=")) for one in rest)
     configs: list[RunConfig] = []
     refused: list[UserError] = []
-    tries = [rest] if named else [[*rest, f"augment={choice}"] for choice in _recipes()]
-    for words in tries:
+    for words in _variants(given.get("do", ""), rest):
         try:
             configs += compose.compose_jobs(words, multirun)
         except UserError as error:
@@ -108,24 +109,31 @@ def compose_jobs(overrides: Sequence[str], multirun: bool) -> list[Exploration]:
         raise UserError(*shorten(messages))
     for refusal in refused:  # a recipe that is not for this data set
         print("\n".join(f"left out: {message}" for message in refusal.messages), flush=True)
-    return _jobs(configs, own)
+    return _jobs(configs, given["do"], own)
 
 
 def _own_keys(overrides: Sequence[str]) -> tuple[dict[str, str], list[str], list[str]]:
-    """Split the command line: the script's own keys, the overrides, mistyped keys of its own."""
+    """Split the command line: the topic's own keys, the overrides, mistyped keys and keys of other topics."""
     from configs.files import groups
     from configs.habits import habit
     from configs.schema import Settings
 
+    named = [word.partition("=")[2] for word in overrides if word.startswith("do=")]
+    topic = TOPICS.get(named[-1]) if named else None
+    every = dict.fromkeys(key for one in TOPICS.values() for key in one.keys)
+    ours = [*SHARED, *(topic.keys if topic else every)]
     given: dict[str, str] = {}
     rest: list[str] = []
     wrong: list[str] = []
     for text in overrides:
         key, equals, value = text.partition("=")
         known = key in Settings.model_fields or key in groups() or habit(key) is not None
-        close = nearest(key, OWN) if equals and not known and "." not in key else []
-        if equals and key in OWN:
+        close = nearest(key, ours) if equals and not known and "." not in key else []
+        if equals and key in ours:
             given[key] = value
+        elif equals and key in every:
+            owners = " and ".join(f"do={name}" for name, one in TOPICS.items() if key in one.keys)
+            wrong.append(f"command line: {key} is a key of {owners}; do={named[-1]} has {', '.join(ours[1:])}")
         elif close:
             wrong.append(f"command line: unknown key {key}; nearest: {', '.join(close)}")
         else:
@@ -134,30 +142,44 @@ def _own_keys(overrides: Sequence[str]) -> tuple[dict[str, str], list[str], list
 
 
 def _checked(given: dict[str, str]) -> tuple[dict[str, Any], list[str]]:
-    """Values of the script's own keys, defaults filled in, and what is wrong with them."""
-    own: dict[str, Any] = {"images": 8, "draws": 4, "output": None}
+    """Values of the own keys, defaults filled in, and what is wrong with them."""
     wrong: list[str] = []
+    topic = TOPICS.get(given.get("do", ""))
     if "do" not in given:
-        wrong.append(f"command line: do is needed: do={' or do='.join(TOPICS)}")
-    elif given["do"] not in TOPICS:
-        wrong.append(f"command line: {unknown('do', given['do'], TOPICS)}")
-    for key, least in (("images", 2), ("draws", 1)):
-        text = given.get(key)
-        if text is None:
-            continue
-        if not text.isascii() or not text.isdigit() or not least <= int(text[:9]) <= 32:
-            wrong.append(f"command line: {key}={text[:40]}: must be a whole number from {least} to 32")
-        else:
-            own[key] = int(text)
-    if (output := given.get("output")) is not None:
-        path = Path(output).expanduser()
-        if path.suffix.lower() != ".png" or "\0" in output:
-            wrong.append(f"command line: output={output[:80]!r}: must be a file that ends in .png")
-        elif path.is_dir():
-            wrong.append(f"command line: output={output[:80]!r}: is a folder; name a file in it")
-        else:
-            own["output"] = Path.cwd() / path
-    return own, wrong
+        wrong.append(f"do is needed: do={' or do='.join(TOPICS)}")
+    elif topic is None:
+        wrong.append(unknown("do", given["do"], TOPICS))
+    keys = topic.keys if topic else {key: one for each in TOPICS.values() for key, one in each.keys.items()}
+    own: dict[str, Any] = {"output": None, **{key: one.default for key, one in keys.items()}}
+    for key, one in keys.items():
+        if key in given:
+            try:
+                own[key] = one.read(given[key])
+            except ValueError as error:
+                wrong.append(f"{key}={given[key][:40]}: {error}")
+    if topic and not wrong:
+        wrong += mistakes_between(given["do"], own)
+    if topic and (output := given.get("output")) is not None:
+        own["output"], found = _output(output, topic)
+        wrong += found
+    return own, [f"command line: {one}" for one in wrong]
+
+
+def _output(text: str, topic: Topic) -> tuple[Path, list[str]]:
+    path = Path.cwd() / Path(text).expanduser()
+    if path.suffix.lower() != topic.suffix or "\0" in text:
+        return path, [f"output={text[:80]!r}: must be a file that ends in {topic.suffix}"]
+    if path.is_dir():
+        return path, [f"output={text[:80]!r}: is a folder; name a file in it"]
+    return path, []
+
+
+def _variants(topic: str, rest: list[str]) -> list[list[str]]:
+    """The command lines to compose: do=augment takes every recipe where none is named."""
+    named = any(one.lstrip("+~").startswith(("augment", "experiment=", "debug=", "resume=")) for one in rest)
+    if topic != "augment" or named:
+        return [rest]
+    return [[*rest, f"augment={choice}"] for choice in _recipes()]
 
 
 def _recipes() -> list[str]:
@@ -169,8 +191,8 @@ def _recipes() -> list[str]:
     return [*(one for one in order if one in there), *(one for one in there if one not in order)]
 
 
-def _jobs(configs: Sequence[RunConfig], own: dict[str, Any]) -> list[Exploration]:
-    """Name the pictures: none twice."""
+def _jobs(configs: Sequence[RunConfig], topic: str, own: dict[str, Any]) -> list[Exploration]:
+    """Name the files: none twice."""
     from configs.runs import rooted
 
     jobs: list[Exploration] = []
@@ -178,14 +200,17 @@ def _jobs(configs: Sequence[RunConfig], own: dict[str, Any]) -> list[Exploration
     for config in configs:
         choices = [word.partition("=")[2] for word in config.command if word.startswith("augment=")]
         recipe = choices[-1] if choices else config.experiment or "recipe"
-        output = own["output"] or rooted(config.paths.runs) / "explore" / f"augment-{config.data.name}-{recipe}.png"
+        about = recipe if topic == "augment" else config.model.name
+        name = f"{topic}-{config.data.name}-{about}{TOPICS[topic].suffix}"
+        output = own["output"] or rooted(config.paths.runs) / "explore" / name
         if own["output"] and len(configs) > 1:
-            output = output.with_stem(f"{output.stem}-{recipe}")
+            output = output.with_stem(f"{output.stem}-{about}")
         plain = output
         for number in range(2, len(configs) + 2):
             if output not in taken:
                 break
             output = plain.with_stem(f"{plain.stem}-{number}")
         taken.add(output)
-        jobs.append(Exploration(config=config, recipe=recipe, output=output, images=own["images"], draws=own["draws"]))
+        options = {key: value for key, value in own.items() if key != "output"}
+        jobs.append(Exploration(config=config, topic=topic, own=options, output=output, recipe=recipe))
     return jobs

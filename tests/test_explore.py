@@ -1,5 +1,7 @@
 """`python explore.py` from the outside: its keys, its pictures, and that they show what training sees."""
 
+import csv
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -8,11 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
+from configs.compose import compose
 from configs.errors import UserError
-from configs.explore import OWN, TOPICS, compose_jobs, format_help
+from configs.explore import compose_jobs, format_help
 from configs.launch import launch
+from configs.topics import TOPICS
 from datamodules.transforms import normalise
-from explore import explore, recipe_text, run
+from explore import LOOK, explore, recipe_text, run
 from train import build_data
 
 ROOT = Path(__file__).parents[1]
@@ -32,8 +36,10 @@ def test_help_names_topics_and_keys_without_a_heavy_import():
     assert result.returncode == 0, result.stderr
     page, _, modules = result.stdout.rpartition("modules:")
     assert not {"torch", "hydra", "pydantic", "matplotlib"} & set(modules.split())
-    for word in [*TOPICS, *OWN]:
-        assert f"  {word} " in page
+    assert list(LOOK) == list(TOPICS)
+    for name, topic in TOPICS.items():
+        assert f"  do={name} " in page
+        assert all(f"    {key} " in page for key in [*topic.keys, "output"])
     assert max(map(len, page.splitlines())) <= 110
 
 
@@ -43,6 +49,12 @@ MISTAKES = {
     "do=augment outptu=a.png": ["unknown key outptu", "output"],
     "do=augment output=sheet.jpg": ["sheet.jpg", ".png"],
     "do=augment images=1": ["images=1", "from 2 to 32"],
+    "do=lr images=4": ["images is a key of do=augment", "do=lr has output, steps"],
+    "do=lr step=4": ["unknown key step; nearest: steps"],
+    "do=lr rates=0.1": ["rates=0.1: must be 2 to 8 different rates"],
+    "do=lr rates=0.1,0.1,x output=a.csv steps=3": ["different rates", "ends in .png", "from 10 to 10000"],
+    "do=lr lowest=1 highest=2": ["highest=2", "10 times lowest=1"],
+    "do=lr lowest=-1 optimizer.lrr=1": ["lowest=-1: must be a number above 0", "optimizer.lr"],
     "do=augment draws=many": ["draws=many", "whole number"],
     "do=augment augment=strang": ["unknown augment 'strang'", "strong"],
     "do=augment epochs=3 augment=light": ["unknown key epochs", "trainer.max_epochs"],
@@ -108,3 +120,35 @@ def test_the_draws_are_those_of_training():
         assert torch.equal(normalise(images, data.effective_preprocessing), expected[0])
         assert torch.equal(targets, expected[1])
     assert "left out, as data.forbid has it: horizontal_flip" in recipe_text(job.config)
+
+
+def test_the_range_test_says_what_to_type_and_leaves_two_files(tmp_path, capsys):
+    target = tmp_path / "a b" / "range.png"
+    arguments = ["model=lenet5", "data.batch_size=32", f"paths.runs={tmp_path / 'runs'}"]
+    assert go("do=lr", "steps=60", f"output={target}", *arguments, "optimizer.lr=0.5") == 0
+    *_, typed, numbers, picture = capsys.readouterr().out.splitlines()
+    assert (numbers, picture) == (f"numbers: {target.with_suffix('.csv')}", f"picture: {target}")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a b", "range.csv", "range.png"]
+    command = shlex.split(typed.removeprefix("to type: "))
+    assert command[:2] == ["python", "train.py"] and "optimizer.lr=0.5" not in command
+    suggested = compose(command[2:])
+    with target.with_suffix(".csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[0]["lr"]) == pytest.approx(1e-6) and 40 <= len(rows) <= 60
+    lowest = min(rows, key=lambda row: float(row["running_mean"]))
+    assert suggested.optimizer.lr == pytest.approx(float(lowest["lr"]) / 10, rel=0.05)
+    assert 1e-4 < suggested.optimizer.lr < 0.05
+
+
+def test_rates_are_compared_in_one_picture(tmp_path, capsys):
+    target = tmp_path / "rates.png"
+    arguments = ["model=lenet5", "rates=1e-6,0.003,1e6", "steps=30", f"output={target}"]
+    assert explore("do=lr", *arguments) == [target]
+    said = capsys.readouterr().out.splitlines()
+    assert said[3] == "to type: python train.py model=lenet5 optimizer.lr=0.003"
+    with Image.open(target) as picture:
+        assert len(set(picture.convert("L").tobytes())) > 50
+    with target.with_suffix(".csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    first = [row["loss"] for row in rows if row["step"] == "1"]
+    assert len(first) == 3 and len(set(first)) == 1

@@ -1,0 +1,127 @@
+"""What `explore.py do=TOPIC` can look at: each topic's own keys, their ranges and what it writes.
+
+A table that can be read, by the standard library alone: help and mistakes are answered from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """One key of a topic.
+
+    Attributes:
+        meaning: for the help page, with the default in brackets.
+        read: turns the text into a value, or raises ValueError with what it must be.
+        default: the value where the key is not given.
+    """
+
+    meaning: str
+    read: Callable[[str], Any]
+    default: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Topic:
+    """One thing to look at.
+
+    Attributes:
+        meaning: for the help page.
+        suffix: ending of the file that `output` names.
+        writes: what that file is.
+        keys: the topic's own keys, beside `do` and `output`.
+        trains: whether batches are drawn as in training, so that lines a data set forbids matter.
+        example: a command line.
+    """
+
+    meaning: str
+    suffix: str
+    writes: str
+    keys: dict[str, Key] = field(default_factory=dict)
+    trains: bool = False
+    example: str
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """A reader of whole numbers."""
+
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not least <= int(text[:9]) <= most:
+            raise ValueError(f"must be a whole number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def number(text: str) -> float:
+    """A positive, finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise ValueError("must be a number above 0")
+    return value
+
+
+def share(text: str) -> float:
+    """A number above 0, at most 1."""
+    value = number(text)
+    if value > 1:
+        raise ValueError("must be a share above 0, at most 1")
+    return value
+
+
+def rates(text: str) -> list[float]:
+    """Two to eight learning rates, comma-separated; none twice."""
+    try:
+        values = [number(part) for part in text.strip("[]").split(",")]
+    except ValueError:
+        values = []
+    if not 2 <= len(values) <= 8 or len(set(values)) != len(values):
+        raise ValueError("must be 2 to 8 different rates above 0, such as 0.1,0.01,0.001")
+    return values
+
+
+IMAGES = Key(meaning="columns: training images of one batch, 2 to 32 (8)", read=whole(2, 32), default=8)
+DRAWS = Key(meaning="rows below the originals: training steps, 1 to 32 (4)", read=whole(1, 32), default=4)
+
+TOPICS: dict[str, Topic] = {
+    "augment": Topic(
+        meaning="contact sheet of a recipe: originals, and the same images as training sees them",
+        suffix=".png",
+        writes="the picture",
+        keys={"images": IMAGES, "draws": DRAWS},
+        trains=True,
+        example="data=fashion_mnist augment=strong augment.mixup.alpha=1",
+    ),
+    "lr": Topic(
+        meaning="learning-rate range test with a suggestion; or several rates compared in one picture",
+        suffix=".png",
+        writes="the picture; the numbers stand beside it as .csv",
+        keys={
+            "steps": Key(
+                meaning="optimiser steps of the test, or of each rate that is compared, 10 to 10000 (100)",
+                read=whole(10, 10_000),
+                default=100,
+            ),
+            "lowest": Key(meaning="rate of the first step of the range test (1e-6)", read=number, default=1e-6),
+            "highest": Key(meaning="rate of its last step, at least 10 times that (10)", read=number, default=10.0),
+            "rates": Key(meaning="rates to compare instead, such as 0.1,0.01,0.001", read=rates),
+        },
+        trains=True,
+        example="data=fashion_mnist model=lenet5 rates=0.03,0.003,0.0003",
+    ),
+}
+"""What `do` can be."""
+
+
+def mistakes_between(topic: str, values: dict[str, Any]) -> list[str]:
+    """What no single value can tell."""
+    if topic == "lr" and values["highest"] < 10 * values["lowest"]:
+        return [f"highest={values['highest']:g} must be at least 10 times lowest={values['lowest']:g}"]
+    return []
