@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch.nn.functional import one_hot
 
-from datamodules.batch.coin import check_probability, check_ranges
+from datamodules.batch.coin import Ranges, check_probability, check_ranges
 
 
 def soft(targets: torch.Tensor, num_classes: int) -> torch.Tensor:
@@ -54,7 +54,7 @@ class Mixing:
         p: share of the images that is mixed.
     """
 
-    ranges = {"alpha": (0.01, 100)}
+    ranges: ClassVar[Ranges] = {"alpha": (0.01, 100)}
     mixes: ClassVar[bool] = True
 
     def __init__(self, *, num_classes: int, alpha: float = 1.0, p: float = 1.0) -> None:

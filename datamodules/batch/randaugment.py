@@ -1,93 +1,28 @@
-"""RandAugment: a few of 14 operations, all at one magnitude (Cubuk et al. 2019, arxiv.org/abs/1909.13719).
+"""RandAugment: a few of 14 operations, all at one magnitude (Cubuk et al. 2019, arxiv.org/abs/1909.13719)."""
 
-Operation and sign are drawn for each image; the batch is then sorted by them, and each group is changed at
-once. So each image equals torchvision's result at the same draw, bit for bit, without a loop over images.
-None of the 14 mirrors an image, and a rotation is at most 30 degrees: what `data.forbid` says of flips needs
-nothing in here.
-"""
-
-import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from datamodules.batch.coin import check_probability, check_ranges, toss
+from datamodules.batch.kinds import Range, change_each, levels, signed
 
+CHOICES = 14  # all of `KINDS` but the last, invert
 LEVELS = 31  # magnitudes 0 to 30, as in torchvision
-IGNORE = 255  # target of mask pixels that come from outside the image
 
-
-def v2() -> Any:
-    """Torchvision's functions; imported where they are used, because that takes a second."""
-    from torchvision.transforms.v2 import functional
-
-    return functional
-
-
-def affine(images: torch.Tensor, *, fill: list[float] | None = None, **change: Any) -> torch.Tensor:
-    """Shear or shift by nearest neighbours; black comes in, or ``fill``."""
-    plain = {"angle": 0.0, "translate": [0, 0], "scale": 1.0, "shear": [0.0, 0.0]}
-    return v2().affine(images, **{**plain, **change}, fill=fill)
-
-
-def sharpness(images: torch.Tensor, factor: float) -> torch.Tensor:
-    """Blend with a blurred copy: 0 is blurred, 1 the image itself, 2 sharpened; the border pixels stay.
-
-    The blur is exact in integers below 2^24, and a thirteenth of one is never half-way between two grey
-    levels: so sums of shifted images give torchvision's convolution to the bit, in a third of its time.
-    """
-    if min(images.shape[-2:]) <= 2:
-        return images
-    output = images.to(torch.float32)
-    rows = output[..., :-2, :] + output[..., 1:-1, :] + output[..., 2:, :]
-    around = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]  # (..., H - 2, W - 2)
-    inner = output[..., 1:-1, 1:-1]
-    blurred = around.add_(inner, alpha=4).div_(13).round_()
-    inner.add_(blurred.sub_(inner), alpha=1 - factor)
-    return output.clamp_(0, 255).to(torch.uint8)
-
-
-class Kind(NamedTuple):
-    """One of the 14: what it does to images ``(n, C, H, W)`` at a strength, and how strong a magnitude is."""
-
-    change: Callable[..., torch.Tensor]
-    weakest: float = 0.0
-    strongest: float = 0.0
-    signed: bool = False
-    geometric: bool = False  # then it takes `fill`, and masks move with it
-    share_of: str = ""  # "height" or "width": the strength is a share of that side
-
-
-KINDS: dict[str, Kind] = {
-    "identity": Kind(lambda images, _: images),
-    "shear_x": Kind(
-        lambda images, slope, **fill: affine(images, shear=[_degrees(slope), 0.0], center=[0, 0], **fill),
-        *(0.0, 0.3, True, True),
-    ),
-    "shear_y": Kind(
-        lambda images, slope, **fill: affine(images, shear=[0.0, _degrees(slope)], center=[0, 0], **fill),
-        *(0.0, 0.3, True, True),
-    ),
-    "translate_x": Kind(
-        lambda images, pixels, **fill: affine(images, translate=[int(pixels), 0], **fill),
-        *(0.0, 150 / 331, True, True, "width"),
-    ),
-    "translate_y": Kind(
-        lambda images, pixels, **fill: affine(images, translate=[0, int(pixels)], **fill),
-        *(0.0, 150 / 331, True, True, "height"),
-    ),
-    "rotate": Kind(lambda images, angle, **fill: v2().rotate(images, angle, **fill), 0.0, 30.0, True, True),
-    "brightness": Kind(lambda images, change: v2().adjust_brightness(images, 1 + change), 0.0, 0.9, True),
-    "color": Kind(lambda images, change: v2().adjust_saturation(images, 1 + change), 0.0, 0.9, True),
-    "contrast": Kind(lambda images, change: v2().adjust_contrast(images, 1 + change), 0.0, 0.9, True),
-    "sharpness": Kind(lambda images, change: sharpness(images, 1 + change), 0.0, 0.9, True),
-    "posterize": Kind(lambda images, bits: v2().posterize(images, round(bits)), 8.0, 4.0),
-    "solarize": Kind(lambda images, share: v2().solarize(images, share * 255), 1.0, 0.0),
-    "autocontrast": Kind(lambda images, _: v2().autocontrast(images)),
-    "equalize": Kind(lambda images, _: v2().equalize(images)),
+RANGES = {
+    "shear_x": Range(0.0, 0.3),
+    "shear_y": Range(0.0, 0.3),
+    "translate_x": Range(0.0, 150 / 331, "width"),
+    "translate_y": Range(0.0, 150 / 331, "height"),
+    "rotate": Range(0.0, 30.0),
+    "brightness": Range(0.0, 0.9),
+    "color": Range(0.0, 0.9),
+    "contrast": Range(0.0, 0.9),
+    "sharpness": Range(0.0, 0.9),
+    "posterize": Range(8.0, 4.0),
+    "solarize": Range(1.0, 0.0),
 }
-"""The operations in torchvision's order, with the ends of their ranges at magnitude 0 and 30."""
 
 
 class Draws(NamedTuple):
@@ -97,12 +32,6 @@ class Draws(NamedTuple):
     negative: torch.Tensor
 
 
-def strength(kind: Kind, magnitude: int, height: int, width: int) -> float:
-    """How strong a magnitude is for images of this size, in the operation's own unit."""
-    side = {"height": height, "width": width}.get(kind.share_of, 1)
-    return torch.linspace(kind.weakest * side, kind.strongest * side, LEVELS)[magnitude].item()
-
-
 def rand_augment(
     images: torch.Tensor, draws: Draws, *, magnitude: int, masks: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -110,29 +39,17 @@ def rand_augment(
 
     Args:
         images: uint8 ``(B, C, H, W)``, C 1 or 3.
-        draws: on the CPU, so that the groups' sizes are known without waiting for a device.
+        draws: on the CPU.
         magnitude: 0 to 30, of all operations.
         masks: int64 ``(B, H, W)``; geometric operations move them, and 255 comes in.
 
     Returns:
         New images and masks.
     """
-    images = images.clone()
-    masks = None if masks is None else masks.clone()
-    kinds = list(KINDS.values())
-    signed = torch.tensor([kind.signed for kind in kinds])
+    strongest = levels(RANGES, LEVELS, *images.shape[-2:])[:, magnitude]
     for operations, negative in zip(draws.operations, draws.negative, strict=True):
-        groups = 2 * operations + (negative & signed[operations])  # (B,)
-        members = groups.argsort().split(groups.bincount(minlength=2 * len(kinds)).tolist())
-        for group, chosen in enumerate(members):
-            kind = kinds[group // 2]
-            if not len(chosen) or group // 2 == 0:
-                continue
-            chosen = chosen.to(images.device)
-            amount = strength(kind, magnitude, *images.shape[-2:]) * (-1 if group % 2 else 1)
-            images[chosen] = kind.change(images[chosen], amount)
-            if masks is not None and kind.geometric:
-                masks[chosen] = kind.change(masks[chosen, None], amount, fill=[float(IGNORE)])[:, 0]
+        strengths = signed(operations, strongest[operations], negative)
+        images, masks = change_each(images, operations, strengths, masks=masks)
     return images, masks
 
 
@@ -156,7 +73,7 @@ class RandAugment:
     def draw(self, n: int, generator: torch.Generator) -> Draws:
         """Return operations (uniform over all 14) and signs (a fair coin) of n images."""
         shape = (self.num_ops, n)
-        operations = torch.randint(len(KINDS), shape, generator=generator)
+        operations = torch.randint(CHOICES, shape, generator=generator)
         negative = torch.rand(shape, generator=generator) < 0.5
         return Draws(operations * toss(n, self.p, generator), negative)  # 0 is the identity
 
@@ -171,7 +88,3 @@ class RandAugment:
         """Change images ``(B, C, H, W)`` and move their masks ``(B, H, W)``; targets stay."""
         images, masks = rand_augment(images, self.draw(len(images), generator), magnitude=self.magnitude, masks=masks)
         return images, targets, masks
-
-
-def _degrees(slope: float) -> float:
-    return math.degrees(math.atan(slope))

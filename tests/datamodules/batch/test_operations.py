@@ -13,16 +13,17 @@ from datamodules.batch import OPERATIONS, build_recipe
 
 CLASSES = 5
 # An image may come back as it was: shifted by nothing, the identity, a box without area.
-MAY_CHANGE_NOTHING = {"random_crop", "randaugment", "mixup", "cutmix"}
-MOVE_MASKS = {"random_crop", "horizontal_flip", "vertical_flip"}
-HAVE_NO_MASKS = {"mixup"}
+POLICIES = {"randaugment", "trivial_augment", "auto_augment", "augmix"}
+MAY_CHANGE_NOTHING = {*POLICIES, "random_crop", "gaussian_noise", "gaussian_blur", "equalize", "mixup", "cutmix"}
+MOVE_MASKS = {"random_crop", "horizontal_flip", "vertical_flip", "quarter_turn"}
+HAVE_NO_MASKS = {"mixup", "augmix"}
 
 
 def operation(name, **arguments):
     return build_recipe({name: arguments}, num_classes=CLASSES)[0]
 
 
-def batch(n=32, channels=3, height=12, width=10):
+def batch(n=32, channels=3, height=20, width=20):
     noise = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (n, channels, height, width), dtype=torch.uint8, generator=noise)
     masks = torch.randint(0, 5, (n, height, width), generator=noise)

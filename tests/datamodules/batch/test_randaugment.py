@@ -5,8 +5,10 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import RandAugment as Reference
 
-from datamodules.batch.randaugment import KINDS, Draws, RandAugment, rand_augment
+from datamodules.batch.kinds import KINDS as ALL
+from datamodules.batch.randaugment import CHOICES, Draws, RandAugment, rand_augment
 
+KINDS = dict(list(ALL.items())[:CHOICES])
 SPACE = Reference._AUGMENTATION_SPACE
 
 

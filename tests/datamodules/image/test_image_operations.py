@@ -44,6 +44,19 @@ def test_a_line_of_albumentations_is_albumentations_own_at_the_same_seed():
         assert torch.equal(line(IMAGE, size=30, generator=torch.Generator().manual_seed(seed)), own)
 
 
+@pytest.mark.parametrize("name", ["CLAHE", "FancyPCA", "GridDistortion"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_catalogues_rows_that_are_albumentations_take_grey_and_colour(name, channels):
+    (line,) = build_image_recipe({name: {"p": 1.0}})
+    image = IMAGE[:channels]
+    own = line(image, size=30, generator=torch.Generator().manual_seed(0))
+    assert (own.dtype, own.shape) == (torch.uint8, image.shape) and not torch.equal(own, image)
+    reference = albumentations.Compose([getattr(albumentations, name)(p=1.0)])
+    reference.set_random_seed(int(torch.randint(2**32, (1,), generator=torch.Generator().manual_seed(0))))
+    expected = reference(image=image.permute(1, 2, 0).contiguous().numpy())["image"]
+    assert np.array_equal(own.permute(1, 2, 0).numpy(), expected.reshape(40, 30, channels))
+
+
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
