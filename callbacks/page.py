@@ -1,15 +1,18 @@
 """report.html from plain values: one file, styles and pictures within, no script, nothing fetched."""
 
+from __future__ import annotations
+
 import base64
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+if TYPE_CHECKING:  # compare.py writes its page without torch
+    from torch import Tensor
 
-from callbacks.scores import ClassScore, HardImage
+    from callbacks.scores import ClassScore, HardImage
 
 STYLE = Path(__file__).with_name("report.css")
 LARGEST_TILE = 224
@@ -68,11 +71,12 @@ def cards(figures: Sequence[tuple[str, str, str]]) -> str:
     return f'<div class="cards">\n{chr(10).join(found)}\n</div>\n'
 
 
-def pictures(files: Mapping[str, Path], *, kind: str = "chart") -> str:
-    """PNG files side by side: what each shows -> file. A `chart` is inverted on a dark page, a `sheet` is not."""
+def pictures(files: Mapping[str, Path | bytes], *, kind: str = "chart") -> str:
+    """PNGs side by side: what each shows -> file or content. A `chart` is inverted on a dark page, a `sheet` is not."""
     found = [
-        f'<figure><img class="{kind}" src="{_data_uri(path.read_bytes())}" alt="{escape(words)}"></figure>'
-        for words, path in files.items()
+        f'<figure><img class="{kind}" src="{_data_uri(png if isinstance(png, bytes) else png.read_bytes())}" '
+        f'alt="{escape(words)}"></figure>'
+        for words, png in files.items()
     ]
     return f'<div class="{"charts" if kind == "chart" else "sheets"}">\n{chr(10).join(found)}\n</div>' if found else ""
 
@@ -91,7 +95,7 @@ def class_table(scores: Sequence[ClassScore]) -> str:
     ]
     rows = [row(score.name, (score.precision, score.recall, score.f1), score.support) for score in scores]
     rows.append(row("mean", means, sum(score.support for score in scores), ' class="mean"'))
-    return _table(("class", "precision", "recall", "F1", "images"), rows)
+    return table(("class", "precision", "recall", "F1", "images"), rows)
 
 
 def confusions_table(counts: Tensor, class_names: Sequence[str], *, most: int = 10) -> str:
@@ -106,9 +110,7 @@ def confusions_table(counts: Tensor, class_names: Sequence[str], *, most: int = 
         for true, guess in found
     ]
     return (
-        f"<h3>Most frequent mistakes</h3>{_table(('true', 'taken for', 'images', 'of the class'), rows)}"
-        if rows
-        else ""
+        f"<h3>Most frequent mistakes</h3>{table(('true', 'taken for', 'images', 'of the class'), rows)}" if rows else ""
     )
 
 
@@ -150,7 +152,8 @@ def folded(summary: str, text: str) -> str:
     return f"<details><summary>{escape(summary)}</summary>\n<pre>{escape(text)}</pre></details>"
 
 
-def _table(columns: Sequence[str], rows: Sequence[str]) -> str:
+def table(columns: Iterable[str], rows: Iterable[str]) -> str:
+    """A table that scrolls sideways within itself; `rows` are HTML already."""
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     body = "\n".join(rows)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'

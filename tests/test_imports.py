@@ -14,8 +14,8 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("configs", "models", "datamodules", "callbacks", "benchmarks", "tests")
-HEAVY = {"timm", "albumentations", "wandb", "matplotlib", "sklearn", "optuna"}
+FOLDERS = ("configs", "models", "datamodules", "callbacks", "comparison", "benchmarks", "tests")
+HEAVY = {"timm", "albumentations", "wandb", "matplotlib", "sklearn", "scipy", "optuna"}
 DRAWERS = {"util", "utils", "helper", "helpers", "misc", "common"}
 
 
@@ -93,6 +93,10 @@ STREETS: dict[str, Callable[[Import, set[str]], bool]] = {
     ),
     "configs never import torch": lambda i, _: (
         i.within("configs") and i.top in {"torch", "torchvision", "lightning", "torchmetrics", *HEAVY}
+    ),
+    "comparison never imports torch": lambda i, _: (
+        i.within("comparison")
+        and (i.top in {"torch", "torchvision", "lightning", "torchmetrics", "models", "datamodules"})
     ),
     "models and datamodules take from configs only errors and preprocessing": lambda i, _: (
         (i.within("models") or i.within("datamodules"))
@@ -187,6 +191,7 @@ PLANTED = [
     ("models/tasks/a.py", "def f():\n    import hydra.utils", "hydra and omegaconf"),
     ("configs/a.py", "def f():\n    import torch", "configs never import torch"),
     ("configs/a.py", "def f():\n    from timm import list_models", "configs never import torch"),
+    ("comparison/a.py", "def f():\n    from models.load import load_run", "comparison never imports torch"),
     ("models/a.py", "from configs.schema import RunConfig", "only errors and preprocessing"),
     ("datamodules/a.py", "from configs import compose", "only errors and preprocessing"),
     ("callbacks/pictures.py", "def f():\n    import wandb", "wandb: callbacks/tracking.py alone"),

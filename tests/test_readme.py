@@ -27,13 +27,20 @@ def test_commands_of_explore_compose(command):
     assert explore.compose_jobs(shlex.split(command), multirun=False)
 
 
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"python compare\.py([^`\n|&]*)", README))))
+def test_commands_of_compare_compose(command):
+    from configs import compare
+
+    assert compare.compose_jobs(shlex.split(command), multirun=False)
+
+
 def test_the_two_commands_stand_there():
     assert "\n    pip install -e . && python train.py\n" in README
     assert '\n    pip install -e ".[dev]" && python -m pytest\n' in README
 
 
 def test_named_files_exist():
-    for name in re.findall(r"`((?:configs|models|datamodules|callbacks|tests|notebooks)/[\w./]*)`", README):
+    for name in re.findall(r"`((?:configs|models|datamodules|callbacks|comparison|tests|notebooks)/[\w./]*)`", README):
         assert "NAME" in name or (ROOT / name).exists(), name
 
 
