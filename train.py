@@ -6,6 +6,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.launch import launch
@@ -15,6 +16,7 @@ from configs.launch import launch
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 if TYPE_CHECKING:
+    from callbacks.members import Members
     from configs.preprocessing import Preprocessing
     from configs.schema import RunConfig
 
@@ -31,14 +33,23 @@ def train(overrides: Sequence[str] = ()) -> dict[str, float]:
 
 
 def run(config: "RunConfig") -> dict[str, float]:
-    """One run: data -> net and task -> trainer -> fit -> test of the best checkpoint -> record."""
+    """One run, in as many processes as `trainer.devices` and `trainer.num_nodes` say."""
+    from callbacks.processes import together
+
+    return together(config, fit_and_test)
+
+
+def fit_and_test(config: "RunConfig", members: "Members") -> dict[str, float]:
+    """What each process does: data -> net and task -> trainer -> fit -> test of the best checkpoint -> record."""
     from callbacks.build import build_loggers, build_training
     from callbacks.outcome import fit, score_best
     from callbacks.provenance import recording
     from callbacks.resume import find_start
 
-    data, preprocessing = build_data(config)
+    with members.one_first():
+        data, preprocessing = build_data(config)
     task = build_task(config, data, preprocessing)
+    members.same("the data", task.card["data_fingerprint"])
     start = find_start(
         run_folder=config.run_folder,
         parent=config.parent,
@@ -46,8 +57,10 @@ def run(config: "RunConfig") -> dict[str, float]:
         max_epochs=config.trainer.max_epochs,
         card=task.card,
         allowed=config.resume_allow,
+        members=members,
     )
-    with recording(run_folder(config), facts(config, task)) as record:
+    folder = Path(members.decided(lambda: str(run_folder(config))))
+    with recording(folder, facts(config, task), members) as record:
         keep_inputs(record, config, data)
         training = build_training(
             record=record,
@@ -58,6 +71,7 @@ def run(config: "RunConfig") -> dict[str, float]:
             loggers=build_loggers(
                 record=record, logger=config.logger.to_plain(), config=config.to_plain(), step=start.step
             ),
+            find_unused=task.needs_unused_parameters,
         )
         stopped = fit(training, task, data, start)
         metrics = score_best(
@@ -177,7 +191,7 @@ def facts(config: "RunConfig", task: Any) -> dict[str, Any]:
         "parent": None if config.parent is None else str(config.parent),
         "parameters": sum(parameter.numel() for parameter in parameters),
         "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
-        "world_size": 1,
+        "world_size": config.trainer.processes,
         "data_fingerprint": task.card["data_fingerprint"],
     }
 

@@ -15,6 +15,7 @@ from lightning.pytorch.loggers.logger import Logger
 from callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from callbacks.csv_log import CsvLog
 from callbacks.learning_rate import LearningRateMonitor
+from callbacks.processes import process_arguments
 from callbacks.progress import Progress
 from callbacks.provenance import RunRecord
 from callbacks.report import Report
@@ -40,6 +41,7 @@ def build_training(
     monitor: str,
     monitor_mode: str,
     loggers: list[Logger],
+    find_unused: bool = False,
 ) -> Training:
     """Make the trainer of a run.
 
@@ -50,13 +52,15 @@ def build_training(
         monitor: metric of best checkpoint and early stopping.
         monitor_mode: `max` or `min`.
         loggers: where figures go, metrics.csv among them.
+        find_unused: whether several processes have to expect parameters without a gradient.
     """
     quieten()
     best = BestCheckpoint(folder=record.checkpoints, monitor=monitor, mode=monitor_mode)
     every = callbacks["checkpoint"]["every_n_steps"]
-    last = LastCheckpoint(folder=record.checkpoints, signals=record.signals, every_n_steps=every)
+    signals = HoldSignals(record.signals)
+    last = LastCheckpoint(folder=record.checkpoints, signals=signals, every_n_steps=every)
     throughput = Throughput()
-    chosen: list[Callback] = [throughput, HoldSignals(record.signals)]
+    chosen: list[Callback] = [throughput, signals]
     if ema := callbacks["ema"]:
         chosen.append(
             EMAWeightAveraging(
@@ -80,7 +84,7 @@ def build_training(
 
         chosen.append(CheckpointArtifacts(folder=record.checkpoints))
     trainer = Trainer(
-        **_with_profiler(arguments, record.folder),
+        **_with_profiler(process_arguments(record.members, arguments, find_unused=find_unused), record.folder),
         logger=loggers,
         callbacks=[*chosen, best, last],
         plugins=[AtomicCheckpointIO()],
@@ -95,7 +99,7 @@ def build_training(
 
 
 def build_loggers(*, record: RunRecord, logger: Mapping[str, Any], config: dict[str, Any], step: int | None) -> list:
-    """metrics.csv always, and the tracker that was asked for.
+    """metrics.csv always, and the tracker that was asked for; of several processes, in the one that writes.
 
     Args:
         record: the open run folder.
@@ -103,6 +107,8 @@ def build_loggers(*, record: RunRecord, logger: Mapping[str, Any], config: dict[
         config: the whole configuration, plain, for the tracker.
         step: the step that the run goes on from, `None` for a new run.
     """
+    if not record.writes:
+        return []
     loggers: list[Logger] = [CsvLog(record.folder / "metrics.csv", keep_until=step)]
     if logger["name"] == "wandb":
         from callbacks.tracking import wandb_logger
@@ -156,5 +162,6 @@ def quieten() -> None:
         r"The number of training batches \(.*\) is smaller than the logging interval.*",
         r"Checkpoint directory .* exists and is not empty.*",
         r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
+        r"It is recommended to use `self.log\(.*sync_dist=True.*",  # what tasks log is summed over processes already
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -17,7 +17,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from callbacks.signals import Stopped, StopSignals
+from callbacks.signals import HoldSignals, Stopped
 from configs.errors import UserError
 
 
@@ -136,11 +136,11 @@ class LastCheckpoint(Checkpoint):
 
     Args:
         folder: where last.ckpt goes; the one before it stays as previous.ckpt.
-        signals: where stop signals are noted.
+        signals: knows of stop signals.
         every_n_steps: save also after every so many optimiser steps, `None` at the end of each epoch only.
     """
 
-    def __init__(self, *, folder: Path, signals: StopSignals, every_n_steps: int | None = None) -> None:
+    def __init__(self, *, folder: Path, signals: HoldSignals, every_n_steps: int | None = None) -> None:
         self._folder = folder
         self._signals = signals
         self._every = every_n_steps
@@ -157,18 +157,18 @@ class LastCheckpoint(Checkpoint):
         loop = trainer.fit_loop.epoch_loop
         if loop._should_accumulate() or loop.batch_progress.is_last_batch or _validates_now(trainer, batch_idx):
             return  # the epoch's end saves
-        stop = self._signals.received
+        stop = self._signals.agreed()
         if stop is not None or (self._every and trainer.global_step % self._every == 0):
             self._save(trainer, pl_module)
         if stop is not None:
-            raise Stopped(stop)
+            raise Stopped(stop, agreed=True)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after everything else of the epoch is done."""
         self._stop_training = trainer.should_stop
         self._save(trainer, pl_module)
-        if self._signals.received is not None:
-            raise Stopped(self._signals.received)
+        if (stop := self._signals.agreed()) is not None:
+            raise Stopped(stop, agreed=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Whether training was over (early stopping), so that going on does not add an epoch."""
@@ -192,7 +192,7 @@ def refuse_non_finite(trainer: Trainer, task: Any) -> None:
     Raises:
         NumericError: the loss of this epoch, or a metric of its validation, is NaN or infinite.
     """
-    loss = task.sums["train"][0].item()
+    loss = trainer.strategy.reduce(task.sums["train"][0].clone(), reduce_op="sum").item()  # all processes stop together
     figures = {"the training loss": loss, **task.figures}
     for name, value in figures.items():
         if not math.isfinite(value):

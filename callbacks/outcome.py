@@ -6,10 +6,11 @@ from lightning import LightningDataModule, LightningModule, Trainer
 
 from callbacks.build import Training
 from callbacks.checkpoint import read_checkpoint
+from callbacks.processes import process_arguments
 from callbacks.provenance import RunRecord, wilson_interval
 from callbacks.resume import Start
 from callbacks.scores import TestScores, confusion
-from callbacks.signals import Stopped
+from callbacks.signals import HoldSignals, Stopped
 from configs.errors import UserError
 
 
@@ -61,8 +62,8 @@ def score_best(
             std=task.card["preprocessing"]["std"],
         )
         tester = Trainer(
-            **arguments,
-            callbacks=[scores],
+            **process_arguments(record.members, arguments),
+            callbacks=[scores, HoldSignals(record.signals)],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

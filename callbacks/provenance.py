@@ -12,11 +12,12 @@ import subprocess
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from callbacks.members import Members
 from callbacks.signals import StopSignals
 from configs.errors import UserError
 from configs.runs import ROOT, RunLock, read_summary
@@ -33,12 +34,15 @@ class RunRecord:
     Args:
         folder: the run folder, which exists.
         first: plain values known at the start (seed, command, monitor, ...).
+        members: this process among those of the run; the first one writes.
     """
 
-    def __init__(self, folder: Path, first: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, first: Mapping[str, Any], members: Members | None = None) -> None:
         self.folder = folder
         self.checkpoints = folder / "checkpoints"
-        self.signals = StopSignals()
+        self.members = members or Members()
+        self.writes = self.members.rank == 0
+        self.signals = StopSignals(speaks=self.writes)
         self.loggers: list[Logger] = []
         before = read_summary(folder)
         self.summary: dict[str, Any] = {
@@ -58,12 +62,16 @@ class RunRecord:
 
     def write(self, name: str, text: str) -> None:
         """Write a text file of the run folder, whole or not at all."""
+        if not self.writes:
+            return
         fresh = self.folder / f".{name}.tmp"
         fresh.write_text(text, encoding="utf-8")
         fresh.replace(self.folder / name)
 
     def write_table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Write a CSV file of the run folder."""
+        if not self.writes:
+            return
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
@@ -75,10 +83,47 @@ class RunRecord:
         self.summary.update(values)
         self.write("summary.json", json.dumps(_plain(self.summary), indent=2, ensure_ascii=False) + "\n")
 
+    def failed(self, error: BaseException) -> None:
+        """Say in log and summary how the run ended."""
+        if not self.writes:
+            return
+        code = getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else 1)
+        logging.getLogger().error("%s", "".join(traceback.format_exception(error)))
+        status = "interrupted" if code > 128 else "failed"
+        self.update(status=status, reason=str(error) or type(error).__name__, exit_code=code)
+
 
 @contextmanager
-def recording(folder: Path, first: Mapping[str, Any]) -> Iterator[RunRecord]:
+def recording(folder: Path, first: Mapping[str, Any], members: Members | None = None) -> Iterator[RunRecord]:
     """Hold a run folder: lock it, log to it, catch stop signals, and say on every way out how the run ended.
+
+    Args:
+        folder: the run folder, which exists.
+        first: plain values known at the start (seed, command, monitor, ...).
+        members: this process among those of the run; the first one holds the folder and writes.
+
+    Raises:
+        UserError: another run is writing this folder.
+    """
+    record = RunRecord(folder, first, members)
+    with held(folder) if record.writes else nullcontext():
+        record.members.last_words = record.failed
+        try:
+            with record.signals:
+                record.update()
+                yield record
+                record.update(status="finished", exit_code=0)
+        except BaseException as error:
+            cause = record.members.cause(error)
+            record.failed(cause)
+            if cause is error:
+                raise
+            raise cause from error
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Lock a run folder and log to it; its path is the last thing said.
 
     Raises:
         UserError: another process is writing this folder.
@@ -86,22 +131,12 @@ def recording(folder: Path, first: Mapping[str, Any]) -> Iterator[RunRecord]:
     lock = RunLock(folder)
     if not lock.take():
         raise UserError(f"{folder} is in use by another process; wait for it, or choose another name")
-    record = RunRecord(folder, first)
     handler = logging.FileHandler(folder / "train.log", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
     try:
-        with record.signals:
-            record.update()
-            yield record
-            record.update(status="finished", exit_code=0)
-    except BaseException as error:
-        code = getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else 1)
-        status = "interrupted" if code > 128 else "failed"
-        root.error("%s", "".join(traceback.format_exception(error)))
-        record.update(status=status, reason=str(error) or type(error).__name__, exit_code=code)
-        raise
+        yield
     finally:
         root.removeHandler(handler)
         handler.close()

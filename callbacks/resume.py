@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from callbacks.checkpoint import newest_whole, read_checkpoint, sweep
+from callbacks.members import Members
 from configs.errors import UserError
 from configs.runs import read_summary
 
@@ -34,8 +35,9 @@ def find_start(
     max_epochs: int,
     card: Mapping[str, Any],
     allowed: list[str],
+    members: Members,
 ) -> Start:
-    """Choose and check the checkpoint to go on from.
+    """Choose and check the checkpoint to go on from; process 0 does, for all.
 
     Args:
         run_folder: the run that goes on, if one does.
@@ -44,6 +46,7 @@ def find_start(
         max_epochs: the length that is asked for now; a run that has it already is not run again.
         card: what today's data and net are; a checkpoint of other data, net or classes is refused.
         allowed: configuration keys that may differ (`resume_allow`).
+        members: this process among those of the run.
 
     Raises:
         UserError: no checkpoint can be read, or it belongs to something else.
@@ -51,6 +54,23 @@ def find_start(
     folder = run_folder or parent
     if folder is None:
         return Start()
+
+    def choose() -> tuple[str, int]:
+        path, step = _choose(folder, run_folder, resume, max_epochs, card, allowed)
+        return str(path), step
+
+    path, step = members.decided(choose)
+    return Start(checkpoint=Path(path), step=step)
+
+
+def _choose(
+    folder: Path,
+    run_folder: Path | None,
+    resume: str | None,
+    max_epochs: int,
+    card: Mapping[str, Any],
+    allowed: list[str],
+) -> tuple[Path, int]:
     checkpoints = folder / "checkpoints"
     if run_folder is not None:
         sweep(checkpoints)
@@ -76,7 +96,7 @@ def find_start(
         f"going on with {folder} from {path.name}, epoch {stored['epoch']}, step {stored['global_step']}",
         flush=True,
     )
-    return Start(checkpoint=path, step=int(stored["global_step"]))
+    return path, int(stored["global_step"])
 
 
 def _stopped_early(stored: Mapping[str, Any]) -> bool:

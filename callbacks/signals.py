@@ -6,15 +6,22 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+import torch
 from lightning import Callback
 
 
 class Stopped(Exception):
-    """The run was asked to stop by a signal; `exit_code` is 128 + its number, as shells report it."""
+    """The run was asked to stop by a signal; `exit_code` is 128 + its number, as shells report it.
 
-    def __init__(self, signum: int) -> None:
+    Args:
+        signum: the signal.
+        agreed: whether all processes of the run stop here, and none has to be told.
+    """
+
+    def __init__(self, signum: int, *, agreed: bool = False) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}")
         self.signum = signum
+        self.agreed = agreed
         self.exit_code = 128 + signum
 
     @property
@@ -29,12 +36,16 @@ class StopSignals:
     While a trainer fits, the first signal only sets `received`; `LastCheckpoint` saves after the current optimiser step
     and raises. A second Ctrl-C leaves at once. Only a process's main thread can catch signals: in another thread
     (some notebooks, test runners) the context does nothing.
+
+    Args:
+        speaks: whether to say so when a signal is held back; one process of a run does.
     """
 
     SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
-    def __init__(self) -> None:
+    def __init__(self, *, speaks: bool = True) -> None:
         self.received: int | None = None
+        self._speaks = speaks
         self.training = False
         self._before: dict[int, Any] = {}
 
@@ -58,7 +69,8 @@ class StopSignals:
         again = self.received is not None
         if self.training and not again:
             self.received = number
-            os.write(2, b"\nstopping after this step; Ctrl-C again leaves at once\n")
+            if self._speaks:
+                os.write(2, b"\nstopping after this step; Ctrl-C again leaves at once\n")
             return
         if again and number != signal.SIGINT:
             return  # a scheduler repeats itself; only a person's second Ctrl-C means "at once"
@@ -67,10 +79,32 @@ class StopSignals:
 
 
 class HoldSignals(Callback):
-    """Tells `StopSignals` when a step must not be torn."""
+    """Tells `StopSignals` when a step must not be torn, and processes of a run of each other's signals."""
 
     def __init__(self, signals: StopSignals) -> None:
         self._signals = signals
+        self._group: Any = None
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Open a way for numbers of the host: a look at every step must not wait for a GPU."""
+        if trainer.world_size > 1:
+            self._group = torch.distributed.new_group(backend="gloo", timeout=trainer.strategy._timeout)
+
+    def agreed(self) -> int | None:
+        """The signal that any process has received, the same in all; each has to ask at the same step."""
+        if self._group is not None:
+            number = torch.tensor(self._signals.received or 0)
+            torch.distributed.all_reduce(number, op=torch.distributed.ReduceOp.MAX, group=self._group)
+            self._signals.received = int(number) or None
+        return self._signals.received
+
+    def on_sanity_check_start(self, trainer: Any, pl_module: Any) -> None:
+        """Lightning has put a handler over ours, which among several processes waits for the others."""
+        self._signals.install()
+
+    def on_test_start(self, trainer: Any, pl_module: Any) -> None:
+        """Likewise."""
+        self._signals.install()
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """From here a signal waits for the end of the step."""

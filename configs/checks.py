@@ -5,6 +5,7 @@ A check is a generator of (key, what is wrong); it runs if the sections that it 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Set
 from importlib.util import find_spec
@@ -21,6 +22,7 @@ from configs.net_arguments import ARGUMENTS
 from configs.schema import MONITORS, Settings
 from configs.sections import Callbacks, Data, Model, Section
 from configs.unknown_key import unknown_key
+from configs.world import ELSEWHERE, launched
 
 Key = tuple[str, ...]
 Mistakes = Iterator[tuple[Key, str]]
@@ -221,9 +223,8 @@ def _subset(config: Settings, written: Set[str]) -> Mistakes:
 
 def _batches(config: Settings, written: Set[str]) -> Mistakes:
     data, trainer = config.data, config.trainer
-    devices = len(trainer.devices) if isinstance(trainer.devices, list) else trainer.devices
-    if isinstance(devices, int) and devices > 0:
-        parts = devices * trainer.num_nodes * trainer.accumulate_grad_batches
+    if trainer.processes is not None:
+        parts = trainer.processes * trainer.accumulate_grad_batches
         if data.batch_size % parts:
             near = max(parts, round(data.batch_size / parts) * parts)
             how = f"must divide by {parts} (devices x nodes x accumulate_grad_batches), such as {near}"
@@ -233,12 +234,22 @@ def _batches(config: Settings, written: Set[str]) -> Mistakes:
                 yield ("data", "batch_size"), f"={data.batch_size}: {how}"
 
 
-def _one_process(config: Settings, written: Set[str]) -> Mistakes:
-    trainer = config.trainer
-    devices = len(trainer.devices) if isinstance(trainer.devices, list) else trainer.devices
-    for key, count in (("devices", devices), ("num_nodes", trainer.num_nodes)):
-        if isinstance(count, int) and count > 1:
-            yield ("trainer", key), f"={count}: a run trains in one process in this version; must be 1"
+def _processes(config: Settings, written: Set[str]) -> Mistakes:
+    trainer, around = config.trainer, launched()
+    if around is not None:
+        typed = {"devices": trainer.devices, "num_nodes": trainer.num_nodes} if trainer.processes else {}
+        for key, count in (("devices", around.local_size), ("num_nodes", around.nodes)):
+            value = typed.get(key, count)
+            if (len(value) if isinstance(value, list) else value) != count:
+                where = "processes on this machine" if key == "devices" else "machines"
+                yield ("trainer", key), f"={value}: {around.launcher} started {count} {where}; leave it out"
+    elif trainer.num_nodes > 1 and not all(os.environ.get(name) for name in ELSEWHERE):
+        yield (
+            ("trainer", "num_nodes"),
+            f"={trainer.num_nodes}: start it with torchrun or srun, or set {', '.join(ELSEWHERE)} on each machine",
+        )
+    if trainer.strategy == "single_device" and trainer.processes not in (None, 1):
+        yield ("trainer", "strategy"), f"=single_device: {trainer.processes} processes need auto or ddp"
 
 
 def _forbidden_operations(config: Settings, written: Set[str]) -> Mistakes:
@@ -313,7 +324,7 @@ CHECKS: dict[Callable[[Settings, Set[str]], Mistakes], frozenset[str]] = {
     _image_size: frozenset({"model", "data"}),
     _subset: frozenset({"data"}),
     _batches: frozenset({"data", "trainer"}),
-    _one_process: frozenset({"trainer"}),
+    _processes: frozenset({"trainer"}),
     _forbidden_operations: frozenset({"data"}),
     _unwanted_operations: frozenset({"data", "augment"}),
     recipes.mixing: frozenset({"data", "augment"}),

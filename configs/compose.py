@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from configs import files, literal, resume, signatures
+from configs import files, literal, resume, signatures, world
 from configs.composition import PRESETS, Composition, compose_groups, names_as_text
 from configs.errors import UserError, shorten
 from configs.files import Keys
@@ -163,6 +163,7 @@ def _check(job: Job, composition: Composition, tail: str, *, grid: bool) -> tupl
     if stored is not None:
         raw = resume.on_top_of_stored(stored, raw, job)
         wrong = _apply(job, raw, tail)
+    world.follow(raw, is_written=checker.is_written)
     wrong += checker.all_mistakes(raw)
     if wrong or composition.problems:
         return None, wrong

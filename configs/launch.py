@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from configs.errors import UserError, shorten, unknown
+from configs.world import OURS, launched
 
 OUR_BUG = 1
 SIGNALLED = 128
@@ -38,6 +40,10 @@ def launch(
 
             print_help(argv) if help_page is None else print_text(help_page())
             return 0
+        if os.environ.get(OURS):  # by the run that started this process
+            from configs.schema import taken_over
+
+            return _run_all(run, [taken_over(sys.stdin.buffer.readline().decode())])
         overrides, multirun, only_show = _options(argv)
         if compose_jobs is None:
             from configs.compose import compose_jobs
@@ -48,11 +54,18 @@ def launch(
     if only_show:
         print("---\n".join(config.to_yaml() for config in jobs), end="")
         return 0
+    return _run_all(run, jobs)
+
+
+def _run_all(run: Callable[[Any], Any], jobs: list[Any]) -> int:
+    """One job after the other; the code of the first that failed."""
+    world = launched()
+    speaks = world is None or world.rank == 0
     first_failure = 0
     for index, config in enumerate(jobs):
-        if len(jobs) > 1:
+        if len(jobs) > 1 and speaks:
             print(f"job {index + 1}/{len(jobs)}: {' '.join(config.command)}", flush=True)
-        for name in config.dropped_augment:
+        for name in config.dropped_augment if speaks else ():
             print(f"augment.{name} is left out: the data set forbids it (data.forbid)", flush=True)
         try:
             run(config)
@@ -86,6 +99,9 @@ def _options(argv: Sequence[str]) -> tuple[list[str], bool, bool]:
 def _report(error: Exception, show_traceback: bool) -> int:
     """Say what went wrong on standard error; a traceback for our own bugs, or if it was asked for."""
     code = getattr(error, "exit_code", None)
+    if getattr(error, "told", False):  # by another process of the run
+        assert isinstance(code, int)
+        return code
     if not isinstance(code, int):
         traceback.print_exception(error)
         return OUR_BUG

@@ -34,7 +34,7 @@ FREE = (
         "trainer.log_every_n_steps",
         "trainer.detect_anomaly",
     ),
-    *("trainer.limit_test_batches", "trainer.limit_predict_batches", "trainer.max_time"),
+    *("trainer.limit_test_batches", "trainer.limit_predict_batches", "trainer.max_time", "trainer.process_timeout"),
 )
 """Keys that change nothing about the weights that come out, or, as the length, change them as asked for."""
 SHAPED = ("one_cycle", "cosine")
@@ -99,6 +99,8 @@ def on_top_of_stored(
 def refused_changes(stored: Mapping[str, Any], config: RunConfig) -> Iterator[str]:
     """One line for each key that differs from the stored run and is neither free nor allowed."""
     before, after = dict(_flat(stored)), dict(_flat(config.to_plain()))
+    if config.trainer.processes == _processes(stored):  # on however many machines
+        after |= {key: before.get(key) for key in ("trainer.devices", "trainer.num_nodes")}
     allowed = (*FREE, *config.resume_allow, *(["name"] if str(config.resume).lower() == "best" else []))
     for key in dict.fromkeys([*before, *after]):
         if before.get(key) == after.get(key) or _under(key, allowed):
@@ -113,6 +115,14 @@ def refused_changes(stored: Mapping[str, Any], config: RunConfig) -> Iterator[st
             f"trainer.max_epochs: {before['trainer.max_epochs']} -> {config.trainer.max_epochs} is longer "
             f"than {config.scheduler.name} was shaped for; scheduler.restart=true shapes it anew"
         )
+
+
+def _processes(stored: Mapping[str, Any]) -> int | None:
+    """How many processes a stored configuration trains in."""
+    trainer = stored.get("trainer") or {}
+    devices, nodes = trainer.get("devices", 1), trainer.get("num_nodes", 1)
+    count = len(devices) if isinstance(devices, list) else devices
+    return count * nodes if isinstance(count, int) and isinstance(nodes, int) else None
 
 
 def place_in(config: RunConfig, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,10 +22,7 @@ MONITORS = (
 """Metrics that the tasks log in every epoch; a new task's own are added here."""
 
 STRATEGIES = Literal[
-    "auto", "single_device", "ddp", "ddp_spawn", "ddp_fork", "ddp_notebook",
-    "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false",
-    "fsdp", "fsdp_cpu_offload", "deepspeed", "deepspeed_stage_1",
-    "deepspeed_stage_2", "deepspeed_stage_2_offload", "deepspeed_stage_3", "deepspeed_stage_3_offload", "xla",
+    "auto", "single_device", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false"
 ]  # fmt: skip
 PRECISIONS = Literal[
     "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true", "transformer-engine",
@@ -50,7 +48,7 @@ NOT_TRAINER_ARGUMENTS = {
 
 
 class Trainer(Section):
-    """Plain arguments of lightning.Trainer; the last two are ours."""
+    """Plain arguments of lightning.Trainer; the last three are ours."""
 
     max_epochs: Count = 20
     min_epochs: Count | None = None
@@ -83,12 +81,19 @@ class Trainer(Section):
     reload_dataloaders_every_n_epochs: Annotated[int, Field(ge=0)] = 0
     channels_last: bool = False
     compile: bool = False
+    process_timeout: Count = 1800
+
+    @property
+    def processes(self) -> int | None:
+        """How many train together; None where only the machine can tell (auto, -1)."""
+        devices = len(self.devices) if isinstance(self.devices, list) else self.devices
+        return devices * self.num_nodes if isinstance(devices, int) and devices > 0 else None
 
     def lightning_arguments(self) -> dict[str, Any]:
         """What is passed to lightning.Trainer: all that is not null and not ours."""
         return {
             key: value
-            for key, value in self.model_dump(exclude={"channels_last", "compile"}).items()
+            for key, value in self.model_dump(exclude={"channels_last", "compile", "process_timeout"}).items()
             if value is not None
         }
 
@@ -165,6 +170,12 @@ class RunConfig(Settings):
             del plain["model"]["arguments"]
         return plain
 
+    def handed_over(self) -> str:
+        """The whole of it as JSON, for the other processes of the run; `taken_over` is the way back."""
+        beside = {"command": self.command, "dropped_augment": self.dropped_augment}
+        folders = [path and str(path) for path in (self.run_folder, self.parent)]
+        return json.dumps([{**self.to_plain(), **beside}, folders])
+
     def to_yaml(self) -> str:
         """The text of config.yaml."""
         return yaml.safe_dump(self.to_plain(), sort_keys=False, allow_unicode=True)
@@ -177,6 +188,14 @@ def config_from_plain(stored: Mapping[str, Any]) -> RunConfig:
         pydantic.ValidationError: the file was changed, or comes from another version.
     """
     return RunConfig.model_validate(dict(stored))
+
+
+def taken_over(text: str) -> RunConfig:
+    """The configuration that another process of the run has handed over."""
+    values, folders = json.loads(text)
+    config = RunConfig.model_validate(values)
+    config.run_folder, config.parent = (path and Path(path) for path in folders)
+    return config
 
 
 def options(annotation: Any) -> Iterator[type[BaseModel]]:

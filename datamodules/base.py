@@ -22,7 +22,7 @@ from configs.preprocessing import Preprocessing
 from datamodules import splits
 from datamodules.batch import Operation, build_recipe
 from datamodules.image import build_image_recipe, is_per_image
-from datamodules.loading import EvaluationBatches, TrainBatches, batch_loader
+from datamodules.loading import EvaluationBatches, Padded, TrainBatches, batch_loader
 from datamodules.randomness import generator, key
 from datamodules.sources.per_image import PerImage
 from datamodules.sources.source import Source
@@ -322,7 +322,8 @@ class ImageDataModule(lightning.LightningDataModule):
             size=len(self.splits[split]), local_batch_size=self._local_batch_size(), rank=rank, world=world
         )
         workers = 0 if self.in_memory else self.num_workers
-        return batch_loader(self._evaluation_reader(split), batches, workers=workers)
+        reader = self._evaluation_reader(split)
+        return batch_loader(Padded(reader) if world > 1 else reader, batches, workers=workers)
 
     def _processes(self) -> tuple[int, int, int]:
         """Return (rank, number of processes, accumulation steps)."""

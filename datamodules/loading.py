@@ -11,6 +11,8 @@ from torch.utils.data import DataLoader, Sampler
 
 from datamodules.randomness import balanced_order, permutation
 
+PADDING = -1
+
 
 class TrainBatches(Sampler[Any]):
     """Yield the index batches of one epoch, from any batch on; the order is a function of (seed, epoch).
@@ -74,11 +76,16 @@ class TrainBatches(Sampler[Any]):
 
 
 class EvaluationBatches(Sampler[torch.Tensor]):
-    """Yield the index batches of a rank's images, in order, each image once; nothing is padded or dropped."""
+    """Yield the index batches of a rank's images, in order, each image once.
+
+    All ranks have the same number of batches, of the same sizes, or those with more would wait for ever: where a rank
+    has no image of its own left, it gets an index of -1, `PADDING`.
+    """
 
     def __init__(self, *, size: int, local_batch_size: int, rank: int, world: int) -> None:
         self.local_batch_size = local_batch_size
-        self.indices = torch.arange(rank, size, world)
+        self.indices = torch.arange(rank, rank + -(-size // world) * world, world)
+        self.indices[self.indices >= size] = PADDING
 
     def __len__(self) -> int:
         return -(-len(self.indices) // self.local_batch_size)
@@ -86,6 +93,25 @@ class EvaluationBatches(Sampler[torch.Tensor]):
     def __iter__(self) -> Iterator[torch.Tensor]:
         # As a list, because splitting nothing gives one empty batch.
         return iter(self.indices.split(self.local_batch_size) if len(self.indices) else ())
+
+
+class Padded:
+    """Gives image 0 with target `PADDING`, which no score counts, for an index of `PADDING`.
+
+    Args:
+        source: what makes batches of indices.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return images uint8 ``(B, C, H, W)`` and targets int64 ``(B,)``."""
+        images, targets = self.source[indices.clamp_min(0)]
+        return images, targets.masked_fill(indices == PADDING, PADDING)
 
 
 def batch_loader(source: Any, batches: Sampler[Any], *, workers: int = 0) -> DataLoader:

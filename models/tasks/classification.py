@@ -23,6 +23,11 @@ class Classification(LightningModule):
 
     Sums are kept on the device and read once an epoch, so that a training step never waits for the host.
 
+    Attributes:
+        needs_unused_parameters: whether a step of a run in several processes may leave parameters without a gradient
+            (frozen ones). Read when the trainer is made; they have to be trainable then, and frozen afterwards, or
+            the processes drift apart.
+
     Args:
         net: the architecture, with a head of `len(class_names)` outputs.
         class_names: names of the K classes, in the order of the logits.
@@ -37,6 +42,8 @@ class Classification(LightningModule):
         channels_last: keep images and weights in NHWC memory order.
         card: plain values that make a checkpoint stand alone, stored under its key `lightbox`.
     """
+
+    needs_unused_parameters: bool = False
 
     def __init__(
         self,
@@ -158,14 +165,27 @@ class Classification(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what makes the file stand alone, and the sums of an epoch that is not over."""
+        """Add what makes the file stand alone, and the sums of an epoch that is not over, a row a process."""
         checkpoint["lightbox"] = self.card
-        checkpoint["train_sums"] = self.sums["train"].cpu() if "train" in self.sums else None
+        checkpoint["train_sums"] = None
+        if "train" in self.sums:
+            rows = [self.sums["train"]]
+            if self.trainer.world_size > 1:
+                rows = [torch.empty_like(rows[0]) for _ in range(self.trainer.world_size)]
+                torch.distributed.all_gather(rows, self.sums["train"])
+            checkpoint["train_sums"] = torch.stack(rows).cpu()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the sums of an epoch that was interrupted."""
-        if checkpoint.get("train_sums") is not None:
-            self.sums["train"] = checkpoint["train_sums"]
+        """Take up the sums of an epoch that was interrupted, as this process left them."""
+        rows = checkpoint.get("train_sums")
+        if rows is None:
+            return
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self._trainer else (0, 1)
+        rows = rows.view(-1, 3)
+        if len(rows) == world:
+            self.sums["train"] = rows[rank].clone()
+        else:  # it goes on in another number of processes
+            self.sums["train"] = rows.sum(dim=0) * (rank == 0)
 
     def _steps_per_epoch(self) -> int:
         # Not `trainer.estimated_stepping_batches`: it starts the loader before a resume has set its position.
@@ -181,11 +201,12 @@ class Classification(LightningModule):
         if split in self.scores:
             self.scores[split].to(self.device).reset()
 
-    def _add(self, split: str, loss_sum: Tensor, correct: Tensor, count: int) -> None:
+    def _add(self, split: str, loss_sum: Tensor, correct: Tensor, count: Tensor | int) -> None:
         sums = self.sums[split]
         if sums.device != loss_sum.device:  # after a resume the sums come from the file
             sums = self.sums[split] = sums.to(loss_sum.device)
-        sums += torch.stack((loss_sum.to(sums.dtype), correct.to(sums.dtype), sums.new_tensor(count)))
+        counted = count.to(sums.dtype) if isinstance(count, Tensor) else sums.new_tensor(count)
+        sums += torch.stack((loss_sum.to(sums.dtype), correct.to(sums.dtype), counted))
 
     def _score(self, split: str, images: Tensor, targets: Tensor) -> Tensor:
         logits = self(images).float()
@@ -193,13 +214,14 @@ class Classification(LightningModule):
         labels = logits.argmax(dim=1)
         self.scores[split].update(labels, targets)
         sums = self.sums[split]
-        self._add(split, losses.to(sums.dtype).sum(), (labels == targets).sum(), int(targets.numel()))
+        # Padding counts nowhere: no loss, never right, no image.
+        self._add(split, losses.to(sums.dtype).sum(), (labels == targets).sum(), (targets != -1).sum())
         return logits
 
     def _totals(self, split: str) -> tuple[float, float, float]:
         sums = self.sums[split]
         if self.trainer.world_size > 1:
-            sums = self.trainer.strategy.reduce(sums, reduce_op="sum")  # type: ignore[assignment]
+            sums = self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")  # type: ignore[assignment]
         loss, correct, count = sums.tolist()
         return loss, correct, count
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from datamodules.loading import EvaluationBatches, TrainBatches
+from datamodules.loading import PADDING, EvaluationBatches, Padded, TrainBatches
 from datamodules.randomness import permutation
 
 
@@ -64,14 +64,23 @@ def test_fewer_images_than_a_batch_make_one_smaller_batch():
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
-def test_evaluation_sees_each_image_once_in_order(world):
-    samplers = [EvaluationBatches(size=10, local_batch_size=3, rank=rank, world=world) for rank in range(world)]
+@pytest.mark.parametrize("size", [1, 2, 3, 10, 12])
+def test_evaluation_sees_each_image_once_in_order_in_equal_steps(size, world):
+    samplers = [EvaluationBatches(size=size, local_batch_size=3, rank=rank, world=world) for rank in range(world)]
     seen = [list(sampler) for sampler in samplers]
     assert [len(sampler) for sampler in samplers] == [len(one) for one in seen]
-    assert torch.cat([batch for one in seen for batch in one]).sort().values.tolist() == list(range(10))
-    assert all(torch.equal(torch.cat(one), torch.cat(one).sort().values) for one in seen)
+    assert len({tuple(map(len, one)) for one in seen}) == 1, "every rank makes the same steps"
+    images = torch.stack([torch.cat(one) for one in seen], dim=1).flatten()  # place * world + rank
+    assert images.tolist() == [*range(size), *[PADDING] * (-size % world)]
 
 
-def test_a_rank_without_images_has_no_batch():
-    sampler = EvaluationBatches(size=1, local_batch_size=3, rank=1, world=2)
-    assert (len(sampler), list(sampler)) == (0, [])
+def test_padding_has_a_target_that_no_score_counts():
+    images, targets = torch.arange(5), torch.tensor([3, 4, 5, 6, 7])
+
+    class Source:
+        def __getitem__(self, indices):
+            return images[indices], targets[indices]
+
+    found = Padded(Source())[torch.tensor([4, PADDING])]
+    assert found[1].tolist() == [7, PADDING] and found[0].shape == (2,)
+    assert targets.tolist() == [3, 4, 5, 6, 7], "the source keeps its own"
