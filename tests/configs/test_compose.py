@@ -68,7 +68,7 @@ def test_the_trainer_takes_every_plain_argument_of_lightnings() -> None:
 
     theirs = set(inspect.signature(Lightnings.__init__).parameters) - {"self"}
     ours = set(Trainer.model_fields)
-    assert ours - theirs == {"channels_last", "compile"}
+    assert ours - theirs == {"channels_last", "compile", "process_timeout"}
     assert theirs - ours == set(NOT_TRAINER_ARGUMENTS)
     Lightnings(**{**compose(["trainer.accelerator=cpu"]).trainer.lightning_arguments(), "logger": False})
 
