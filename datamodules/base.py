@@ -240,13 +240,19 @@ class ImageDataModule(lightning.LightningDataModule):
 
     def drawn_batches(self, chosen: torch.Tensor, *, draws: int) -> list[Batch]:
         """Return the training images at ``chosen`` as they are evaluated, then once a draw, before normalisation."""
-        images, targets = self._evaluation_reader("train")[chosen]
-        drawn = [self.augmented_batch(self._drawn(chosen, step), step=step) for step in range(draws)]
-        return [(self.fit(images), targets), *drawn]
+        drawn = [self.drawn_batch(chosen, epoch=step, step=step) for step in range(draws)]
+        return [self.plain_batch("train", chosen), *drawn]
 
-    def _drawn(self, chosen: torch.Tensor, epoch: int) -> Batch:
+    def plain_batch(self, split: str, chosen: torch.Tensor) -> Batch:
+        """Return the images of a split at ``chosen`` as they are evaluated, before normalisation."""
+        images, targets = self._evaluation_reader(split)[chosen]
+        return self.fit(images), targets
+
+    def drawn_batch(self, chosen: torch.Tensor, *, epoch: int, step: int) -> Batch:
+        """Return the training images at ``chosen`` with the draws of an epoch and a step, before normalisation."""
         reader = self._training_reader()
-        return reader[(epoch, chosen)] if isinstance(reader, PerImage) else reader[chosen]
+        batch = reader[(epoch, chosen)] if isinstance(reader, PerImage) else reader[chosen]
+        return self.augmented_batch(batch, step=step)
 
     def _training_reader(self) -> Any:
         """What makes training batches: the arrays, or what workers do to each image."""

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -20,18 +21,24 @@ def test_commands_compose(command):
     assert compose_jobs([word for word in words if word != "-m"], multirun="-m" in words)
 
 
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"python explore\.py([^`\n|&]*)", README))))
-def test_commands_of_explore_compose(command):
-    from configs import explore
+KEYS_OF = {
+    "explore": "configs.explore",
+    "augment": "configs.enlarge",
+    "compare": "configs.compare",
+}
+"""Entry script -> the module that reads its command line."""
 
-    assert explore.compose_jobs(shlex.split(command), multirun=False)
 
-
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"python compare\.py([^`\n|&]*)", README))))
-def test_commands_of_compare_compose(command):
-    from configs import compare
-
-    assert compare.compose_jobs(shlex.split(command), multirun=False)
+@pytest.mark.parametrize(
+    ("script", "command"),
+    [
+        (script, one)
+        for script in KEYS_OF
+        for one in sorted(set(re.findall(rf"python {script}\.py([^`\n|&]*)", README)))
+    ],
+)
+def test_commands_of_the_other_scripts_compose(script, command):
+    assert import_module(KEYS_OF[script]).compose_jobs(shlex.split(command), multirun=False)
 
 
 def test_the_two_commands_stand_there():
