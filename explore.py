@@ -101,7 +101,45 @@ def look_for_rate(job: Exploration) -> None:
     print(f"numbers: {table}\npicture: {job.output}", flush=True)
 
 
-LOOK: dict[str, Callable[[Exploration], None]] = {"augment": look_at_recipe, "lr": look_for_rate}
+def look_for_batch_size(job: Exploration) -> None:
+    """The largest batch that fits, and the speed of each size that was tried; a table."""
+    from callbacks.batch_finder import largest_batch, recommended, sizes_said
+    from callbacks.trial import device_of
+    from train import build_data, build_task
+
+    config, own = job.config, job.own
+    arguments = config.trainer.lightning_arguments()
+    data, preprocessing = build_data(config)
+    task = build_task(config, data, preprocessing)
+    images, device = len(data.splits["train"]), device_of(arguments)
+    sizes, limit = largest_batch(
+        task,
+        data,
+        images=min(images, own["largest"]),
+        share=own["memory"],
+        steps=own["steps"],
+        seconds=own["seconds"],
+        arguments=arguments,
+        device=device,
+    )
+    print("\n".join(sizes_said(sizes, limit=limit, images=images, device=device)))
+    if not sizes[0].fits:
+        raise UserError(
+            f"data.batch_size: {sizes[0].batch_size} images do not fit on {device.type}; take a smaller net"
+        )
+    found = {"data.batch_size": str(recommended(sizes, images).batch_size)}
+    print("the learning rate belongs to the batch size; find it anew with do=lr")
+    print(f"to type: {train_line(config, **found)}")
+    rows = [(one.batch_size, one.fits, one.run, one.speed or "", one.seconds or "", one.memory or "") for one in sizes]
+    write_table(job.output, ("batch_size", "fits", "run", "images_per_second", "step_seconds", "memory_bytes"), rows)
+    print(f"numbers: {job.output}", flush=True)
+
+
+LOOK: dict[str, Callable[[Exploration], None]] = {
+    "augment": look_at_recipe,
+    "lr": look_for_rate,
+    "batch_size": look_for_batch_size,
+}
 """What each topic of `configs/topics.py` does."""
 
 

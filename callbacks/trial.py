@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
@@ -22,6 +23,13 @@ KEPT = frozenset(
     | {"limit_train_batches", "limit_val_batches", "deterministic", "benchmark", "inference_mode"}
 )
 """Arguments of the trainer that say how a step is made; a trial uses one device."""
+
+
+def device_of(arguments: Mapping[str, Any]) -> torch.device:
+    """Where a trial computes."""
+    quieten()
+    chosen = {key: value for key, value in arguments.items() if key == "accelerator"}
+    return Trainer(**chosen, devices=1, logger=False, enable_checkpointing=False).strategy.root_device
 
 
 @contextmanager

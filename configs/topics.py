@@ -116,6 +116,21 @@ TOPICS: dict[str, Topic] = {
         trains=True,
         example="data=fashion_mnist model=lenet5 rates=0.03,0.003,0.0003",
     ),
+    "batch_size": Topic(
+        meaning="the largest batch that fits in memory, and images a second of each size",
+        suffix=".csv",
+        writes="the table",
+        keys={
+            "memory": Key(
+                meaning="share of the free memory that may be used, on the CPU (0.8)", read=share, default=0.8
+            ),
+            "largest": Key(meaning="the largest batch to try (4096)", read=whole(1, 1_000_000), default=4096),
+            "steps": Key(meaning="timed steps of each size, 2 to 1000 (5)", read=whole(2, 1000), default=5),
+            "seconds": Key(meaning="no larger batch is tried after this time (60)", read=number, default=60.0),
+        },
+        trains=True,
+        example="data=fashion_mnist model=resnet20 augment=standard",
+    ),
 }
 """What `do` can be."""
 

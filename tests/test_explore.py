@@ -1,6 +1,7 @@
 """`python explore.py` from the outside: its keys, its pictures, and that they show what training sees."""
 
 import csv
+import re
 import shlex
 import subprocess
 import sys
@@ -50,6 +51,7 @@ MISTAKES = {
     "do=augment output=sheet.jpg": ["sheet.jpg", ".png"],
     "do=augment images=1": ["images=1", "from 2 to 32"],
     "do=lr images=4": ["images is a key of do=augment", "do=lr has output, steps"],
+    "do=batch_size memory=2 largest=0": ["memory=2: must be a share above 0", "largest=0", "from 1 to 1000000"],
     "do=lr step=4": ["unknown key step; nearest: steps"],
     "do=lr rates=0.1": ["rates=0.1: must be 2 to 8 different rates"],
     "do=lr rates=0.1,0.1,x output=a.csv steps=3": ["different rates", "ends in .png", "from 10 to 10000"],
@@ -152,3 +154,16 @@ def test_rates_are_compared_in_one_picture(tmp_path, capsys):
         rows = list(csv.DictReader(file))
     first = [row["loss"] for row in rows if row["step"] == "1"]
     assert len(first) == 3 and len(set(first)) == 1
+
+
+def test_batch_sizes_are_tried_and_one_is_named(tmp_path, capsys):
+    target = tmp_path / "sizes.csv"
+    assert explore("do=batch_size", "model=lenet5", "largest=32", "steps=2", f"output={target}") == [target]
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == f"numbers: {target}"
+    assert re.fullmatch(r"to type: python train\.py model=lenet5 data\.batch_size=(8|16|32)", said[-2])
+    with target.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["batch_size"] for row in rows] == ["8", "16", "32"]
+    assert all(float(row["images_per_second"]) > 1 for row in rows)
+    assert [path.name for path in tmp_path.iterdir()] == ["sizes.csv"]
