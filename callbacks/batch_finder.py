@@ -119,7 +119,8 @@ def largest_batch(
     memory = PeakMemory(device)
     unit = arguments.get("accumulate_grad_batches") or 1
     smallest = min(FIRST * unit, max(unit, images // unit * unit))
-    try_size(task, data, smallest, steps=1, arguments=arguments, memory=memory)  # loads what is loaded on first use
+    # Loads what is loaded on first use, which is not a matter of the batch.
+    try_size(task, data, smallest, steps=1, arguments=arguments, memory=PeakMemory(device))
     memory.reset()
     free = memory.available()
     # A GPU is tried up to its own limit.

@@ -15,10 +15,10 @@ CGROUPS = (
 
 
 class PeakMemory:
-    """Bytes taken above what lay there when it was reset.
+    """Bytes taken above what lay there at the first reset.
 
-    On CUDA the caching allocator counts. On the CPU Linux counts the process's resident pages; elsewhere nothing is
-    measured, and all is None.
+    On CUDA the caching allocator counts. On the CPU Linux counts the process's resident pages, and a process keeps
+    some that it has freed: hence one start for all measurements. Elsewhere nothing is measured, and all is None.
 
     Args:
         device: where the net computes.
@@ -29,21 +29,23 @@ class PeakMemory:
         self._before: int | None = None
 
     def reset(self) -> None:
-        """Give back what nobody holds, and start from what is left."""
+        """Give back what nobody holds, and let the peak start anew."""
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.device)
-            self._before = torch.cuda.memory_allocated(self.device)
-            return
-        try:
-            CLEAR.write_text("5")  # the peak of resident pages starts anew: proc(5)
-            self._before = _kilobytes(STATUS, "VmRSS")
-        except OSError:
-            self._before = None
+            now: int | None = torch.cuda.memory_allocated(self.device)
+        else:
+            try:
+                CLEAR.write_text("5")  # the peak of resident pages starts anew: proc(5)
+            except OSError:
+                return
+            now = _kilobytes(STATUS, "VmRSS")
+        if self._before is None:
+            self._before = now
 
     def peak(self) -> int | None:
-        """Bytes at the highest moment since the reset, above it."""
+        """Bytes at the highest moment since the last reset, above the start."""
         if self._before is None:
             return None
         if self.device.type == "cuda":

@@ -60,7 +60,7 @@ class Exploration:
 
 def format_help() -> str:
     """The help page."""
-    width = max(len(key) for topic in TOPICS.values() for key in topic.keys) + 2
+    width = max(map(len, [*TOPICS, *(key for topic in TOPICS.values() for key in topic.keys)])) + 2
     lines = [
         "Lightbox looks before training.",
         "",
