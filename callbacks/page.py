@@ -136,8 +136,23 @@ def tiles(images: Sequence[HardImage], class_names: Sequence[str], names: Sequen
     return f'<div class="tiles">\n{chr(10).join(found)}\n</div>' if found else ""
 
 
+def guesses(images: Sequence[tuple[str, Tensor, Sequence[tuple[str, float]]]]) -> str:
+    """Images without a label: name, pixels uint8 (C, H, W), and the likeliest classes with their probability."""
+    found = []
+    for name, image, likeliest in images:
+        said = "<br>".join(f"{escape(guess)} {probability:.0%}" for guess, probability in likeliest)
+        found.append(
+            f'<figure title="{escape(name)}"><img{_photo(image)} src="{_data_uri(_png(image))}" '
+            f'alt="{escape(f"predicted {likeliest[0][0]}")}">'
+            f"<figcaption>{said}<br><small>{escape(name)}</small></figcaption></figure>"
+        )
+    return f'<div class="tiles">\n{chr(10).join(found)}\n</div>' if found else ""
+
+
 def facts(values: Mapping[str, Any]) -> str:
-    """A name and a value a row."""
+    """A name and a value a row; nothing where there are none."""
+    if not values:
+        return ""
     rows = [f"<tr><td>{escape(name)}</td><td>{escape(str(value))}</td></tr>" for name, value in values.items()]
     return f'<div class="scroll"><table class="facts"><tbody>\n{chr(10).join(rows)}\n</tbody></table></div>'
 

@@ -48,13 +48,19 @@ def load_run(path: str | Path) -> LoadedRun:
     Raises:
         UserError: there is no such run or checkpoint, or it is not one of this template's.
     """
-    file = checkpoint_file(_find(Path(path).expanduser()))
+    place = Path(path)
+    file = checkpoint_file(_find(place.expanduser() if str(place).startswith("~/") else place))
     stored = read_checkpoint(file)
     about = stored.get("lightbox")
     if not isinstance(about, dict) or "state_dict" not in stored:
-        raise UserError(f"{file} is not a checkpoint of a run: it has no key 'lightbox'")
+        raise UserError(
+            f"{file} is not a checkpoint of a run: it has no key 'lightbox' that says net, class names and "
+            f"preprocessing{_held(stored)}"
+        )
     if about.get("schema") != SCHEMA:
         raise UserError(f"{file} has schema {about.get('schema')}; this version reads {SCHEMA}")
+    if missing := _missing(about):
+        raise UserError(f"{file} cannot be used alone: its key 'lightbox' lacks {', '.join(missing)}")
     with torch.random.fork_rng(devices=[]):  # the random start is overwritten; the caller's random state stays
         net = build_net(**{key: about["model"][key] for key in MODEL_KEYS})
     try:
@@ -62,12 +68,33 @@ def load_run(path: str | Path) -> LoadedRun:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{file} does not fit its own net {about['model'].get('name')}: {reason}") from error
+    if len(about["class_names"]) != about["model"]["num_classes"]:
+        raise UserError(
+            f"{file} names {len(about['class_names'])} classes, and its net has {about['model']['num_classes']} outputs"
+        )
+    try:
+        preprocessing = Preprocessing.from_dict(about["preprocessing"])
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{file}: {error}") from error
     return LoadedRun(
         net=net.eval(),
-        preprocessing=Preprocessing.from_dict(about["preprocessing"]),
+        preprocessing=preprocessing,
         class_names=tuple(about["class_names"]),
         checkpoint=about,
     )
+
+
+def _missing(about: dict[str, Any]) -> list[str]:
+    """What of a checkpoint's card is not there."""
+    missing = [key for key in ("model", "class_names", "preprocessing") if not about.get(key)]
+    model = about.get("model") or dict.fromkeys(MODEL_KEYS)
+    missing += [f"model.{key}" for key in MODEL_KEYS if key not in model]
+    return missing
+
+
+def _held(stored: dict[str, Any]) -> str:
+    keys = [str(key) for key in stored]
+    return f"; it holds {', '.join(keys[:6])}{', ...' if len(keys) > 6 else ''}" if keys else ""
 
 
 def _find(path: Path) -> Path:

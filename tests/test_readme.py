@@ -25,6 +25,7 @@ KEYS_OF = {
     "explore": "configs.explore",
     "augment": "configs.enlarge",
     "compare": "configs.compare",
+    "predict": "configs.predict",
 }
 """Entry script -> the module that reads its command line."""
 
