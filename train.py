@@ -62,6 +62,7 @@ def fit_and_test(config: "RunConfig", members: "Members") -> dict[str, float]:
     folder = Path(members.decided(lambda: str(run_folder(config))))
     with recording(folder, facts(config, task), members) as record:
         keep_inputs(record, config, data)
+        show_stages(record, config, task)
         training = build_training(
             record=record,
             arguments=config.trainer.lightning_arguments(),
@@ -123,7 +124,9 @@ def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -
     from lightning import seed_everything
 
     from models.build import build_net
+    from models.stages import stages
     from models.tasks import task_class
+    from models.transfer import TransferPlan
 
     model = config.model
     net_arguments: dict[str, Any] = {
@@ -153,6 +156,12 @@ def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -
         class_names=data.class_names,
         optimizer=config.optimizer.to_plain(),
         scheduler=config.scheduler.to_plain(),
+        plan=TransferPlan(
+            mode=config.transfer.name,
+            stages=tuple(stage.name for stage in stages(net)),
+            epochs=config.trainer.max_epochs,
+            arguments=config.transfer.arguments,
+        ),
         monitor=config.monitor,
         monitor_mode=config.monitor_mode,
         channels_last=config.trainer.channels_last,
@@ -190,7 +199,7 @@ def facts(config: "RunConfig", task: Any) -> dict[str, Any]:
         "monitor": config.monitor,
         "parent": None if config.parent is None else str(config.parent),
         "parameters": sum(parameter.numel() for parameter in parameters),
-        "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+        "trainable_parameters": task.freezing.trainable_parameters,
         "world_size": config.trainer.processes,
         "data_fingerprint": task.card["data_fingerprint"],
     }
@@ -200,6 +209,20 @@ def keep_inputs(record: Any, config: "RunConfig", data: Any) -> None:
     """Write what repeats the run: its configuration and which image is in which split."""
     record.write("config.yaml", config.to_yaml())
     record.write_table("splits.csv", ("file", "class", "split"), data.split_table())
+
+
+def show_stages(record: Any, config: "RunConfig", task: Any) -> None:
+    """Say which stages train when and how fast, and keep it as stages.csv."""
+    import logging
+
+    from models.freezing import COLUMNS
+
+    rates = {"lr": config.optimizer.lr, "weight_decay": config.optimizer.weight_decay}
+    record.write_table("stages.csv", COLUMNS, task.freezing.rows(**rates))
+    print(task.freezing.table(**rates), flush=True)
+    if warning := task.freezing.plan.warning():
+        logging.getLogger(__name__).warning("%s", warning)
+        print(f"warning: {warning}", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,9 @@ from lightning import Callback, LightningModule, Trainer
 class LearningRateMonitor(Callback):
     """Record `lr`, the rate of the head's group, with which an optimiser step was made.
 
+    Where stages have groups of their own, `lr/<stage>` too: 0 while the stage is frozen; none for a stage that
+    never trains.
+
     It writes after the first step, after every `every_n_steps`-th and at each epoch's end; the row's step is the
     number of steps made. (Lightning's own monitor names it after optimiser and group, such as `lr-AdamW/pg1`.)
 
@@ -19,13 +22,13 @@ class LearningRateMonitor(Callback):
         if every_n_steps < 1:
             raise ValueError(f"every_n_steps must be at least 1, not {every_n_steps}")
         self.every_n_steps = every_n_steps
-        self._steps, self._lr = 0, 0.0
+        self._steps, self._rates = 0, {"lr": 0.0}
         self._recorded: int | None = None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Note the rate now: after the batch, the schedule has already set the next one."""
         self._steps = trainer.global_step
-        self._lr = trainer.optimizers[0].param_groups[-1]["lr"]
+        self._rates = _rates(trainer.optimizers[0].param_groups)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -44,4 +47,13 @@ class LearningRateMonitor(Callback):
             return
         self._recorded = trainer.global_step
         for logger in trainer.loggers:
-            logger.log_metrics({"lr": float(self._lr)}, step=trainer.global_step)
+            logger.log_metrics(self._rates, step=trainer.global_step)
+
+
+def _rates(groups: list[dict[str, Any]]) -> dict[str, float]:
+    rates = {"lr": float(groups[-1]["lr"])}
+    for group in groups:
+        if "stage" in group and group["initial_lr"]:
+            trains = any(parameter.requires_grad for parameter in group["params"])
+            rates[f"lr/{group['stage']}"] = float(group["lr"]) if trains else 0.0
+    return rates

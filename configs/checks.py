@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from configs import albumentations_lines, image_files, names, recipes, signatures
+from configs import albumentations_lines, image_files, names, recipes, signatures, transfer_modes
 from configs.errors import nearest, unknown
 from configs.files import is_file
 from configs.mistakes import wrong_values
@@ -63,11 +63,14 @@ def forbidden_targets(raw: Any, above: Key = ()) -> Mistakes:
 def foreign_arguments(raw: Mapping[str, Any]) -> Mistakes:
     """Arguments that belong to classes: data sets, our nets, operations, a forker's callbacks."""
     data, model, recipe, callbacks = (raw.get(key) for key in ("data", "model", "augment", "callbacks"))
+    transfer = raw.get("transfer")
     if isinstance(data, Mapping) and _allowed(data, DATA_TARGET):
         yield from _of_class(("data",), data, ours=_names(Data), filled_in=FILLED_IN)
         yield from ((("data", name), text) for name, text in image_files.mistakes(data))
     if isinstance(model, Mapping):
         yield from _net_arguments(model)
+    if isinstance(transfer, Mapping):
+        yield from transfer_modes.mistakes(transfer)
     if isinstance(recipe, Mapping):
         yield from _operations(recipe)
     for name, section in callbacks.items() if isinstance(callbacks, Mapping) else ():

@@ -25,6 +25,7 @@ COMMON = (
     ("scheduler=cosine", "another schedule; scheduler.warmup_epochs=1 warms up"),
     ("model=vgg16", "any own, torchvision or timm net by its name"),
     ("model=resnet18 transfer=full", "from pretrained weights; model.weights=FILE: local ones"),
+    ("model=resnet18 transfer=gradual", "head, then each stage; head_only, partial, discriminative"),
     ("augment=light", "a recipe; augment.horizontal_flip=null drops an operation"),
     ("augment=strong", "standard has RandAugment, Cutout; strong also Mixup, CutMix"),
     ("loss.label_smoothing=0.1", "also loss.l1, loss.l2"),
@@ -102,8 +103,8 @@ def format_help(configs: Path = CONFIGS) -> str:
     lines += [
         "",
         "Results: runs/<experiment or data-model>/<name or time>/ with config.yaml, summary.json,",
-        "metrics.csv, checkpoints/{best,last}.ckpt, splits.csv, train.log, report.html and",
-        "figures/; the last line says `run: PATH`.",
+        "metrics.csv, checkpoints/{best,last}.ckpt, splits.csv, stages.csv, train.log, report.html",
+        "and figures/; the last line says `run: PATH`.",
         "Exit codes: 0 done, 1 our bug, 2 configuration or data, 5 numeric, 130 and 143 signals.",
     ]
     return "\n".join(lines)

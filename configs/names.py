@@ -1,4 +1,4 @@
-"""Names that a configuration may use, found without importing torch: nets and operations."""
+"""Names that a configuration may use, found without importing torch: nets, transfer modes and operations."""
 
 from __future__ import annotations
 
@@ -21,6 +21,12 @@ def nets() -> dict[str, tuple[str, dict[str, Any]]]:
     """Our own nets: name -> ("file:Class", the arguments that the name stands for)."""
     table: dict[str, tuple[str, dict[str, Any]]] = importlib.import_module("models.nets").NETS
     return table
+
+
+def transfer_modes() -> dict[str, str]:
+    """Transfer modes: name -> "models.transfer.function"."""
+    table = importlib.import_module("models.transfer").MODES
+    return {name: f"{function.__module__}.{function.__name__}" for name, function in table.items()}
 
 
 @cache

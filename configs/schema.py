@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, Field, StringConstraints
 
-from configs import sections
+from configs import sections, transfer_arguments
 from configs.net_arguments import ARGUMENTS
 from configs.sections import Count, FolderName, NotNegative, Number, Part, Section, Text, Texts
 
@@ -218,7 +218,8 @@ def fields_of(model: type[BaseModel], above: str = "") -> Iterator[str]:
 def all_keys() -> list[str]:
     """Every key there is, whatever is chosen: what a mistyped one is compared with."""
     nets = (f"model.{key}" for arguments in ARGUMENTS.values() for key in arguments.model_fields)
-    return list(dict.fromkeys([*fields_of(Settings), *nets]))
+    modes = (f"transfer.{key}" for mode in transfer_arguments.ARGUMENTS.values() for key in mode.model_fields)
+    return list(dict.fromkeys([*fields_of(Settings), *nets, *modes]))
 
 
 def text_keys() -> frozenset[str]:

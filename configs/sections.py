@@ -159,10 +159,18 @@ class Model(Section):
 
 
 class Transfer(Section):
-    """Which weights the training starts from and which of them train."""
+    """Which weights the training starts from and which of them train; any further key is the mode's own."""
 
-    name: Literal["scratch", "full"] = "scratch"
+    model_config = ConfigDict(extra="allow")
+    name: str = "scratch"
     allow_random: bool = False
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The mode's own arguments, ready to be passed on."""
+        from configs.transfer_arguments import convert
+
+        return convert(self.name, self.model_extra or {})
 
 
 class _Optimizer(Section):

@@ -67,18 +67,21 @@ class NotFoundInSource(LookupError):
 def parameters(target: str) -> dict[str, Parameter] | None:
     """The keyword arguments of `target`'s constructor; None if it takes any (`**kwargs`).
 
+    Of a function only those behind the `*` count: what stands before is filled in by the caller.
+
     Args:
-        target: `folder.file.Class`, inside the project.
+        target: `folder.file.Class` or `folder.file.function`, inside the project.
 
     Raises:
-        NotFoundInSource: there is no such file or class.
+        NotFoundInSource: there is no such file, class or function.
     """
-    init = _constructor(target)
+    function = _function(target)
+    init = function or _constructor(target)
     if init is None:
         return {}
     if init.args.kwarg is not None:
         return None
-    positional = [*init.args.posonlyargs, *init.args.args][1:]
+    positional = [] if function else [*init.args.posonlyargs, *init.args.args][1:]
     plain = len(positional) - len(init.args.defaults)
     found = [(arg, index < plain) for index, arg in enumerate(positional)]
     found += [(arg, given is None) for arg, given in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True)]
@@ -149,6 +152,12 @@ def class_value(target: str, name: str) -> Any:
                 except ValueError:
                     return None
     return None
+
+
+def _function(target: str) -> ast.FunctionDef | None:
+    module, _, name = target.rpartition(".")
+    found = (node for node in _module(module).body if isinstance(node, ast.FunctionDef) and node.name == name)
+    return next(found, None)
 
 
 def _constructor(target: str) -> ast.FunctionDef | None:

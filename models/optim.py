@@ -4,7 +4,7 @@ A schedule that is a function of the step alone goes on after an interruption ex
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -37,33 +37,47 @@ class HasParameters(Protocol):
     """A stage of a net, as `models.stages.stages` lists them."""
 
     @property
+    def name(self) -> str:
+        """What the stage is called."""
+
+    @property
     def parameters(self) -> dict[str, nn.Parameter]:
         """Parameters by name."""
 
 
-def parameter_groups(stages: Iterable[HasParameters], *, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(
+    stages: Iterable[HasParameters], *, lr: float, weight_decay: float, shares: Mapping[str, float] | None = None
+) -> list[dict[str, Any]]:
     """Optimiser groups `decay` and `no_decay` (biases and norms); a group with nothing in it is left out.
 
     Frozen parameters are in them too: which ones train is a matter of the epoch, and a group that is added
     later upsets schedules and resumes.
 
+    Args:
+        stages: the net, input to output.
+        lr: base learning rate.
+        weight_decay: of `decay`; `no_decay` has none.
+        shares: stage -> share of `lr`. Each stage then has its own two groups, `<stage>/decay` and so on, with
+            real learning rates (timm's `lr_scale` is passed over by torch's schedules) and a key `stage`.
+
     Raises:
         ValueError: a parameter stands in two stages.
     """
-    decay: list[nn.Parameter] = []
-    no_decay: list[nn.Parameter] = []
+    groups: dict[str, dict[str, Any]] = {}
     seen: dict[int, str] = {}
     for stage in stages:
+        above, own = ("", {}) if shares is None else (f"{stage.name}/", {"stage": stage.name})
+        rate = lr if shares is None else lr * shares[stage.name]
+        for kind, decay in (("decay", weight_decay), ("no_decay", 0.0)):
+            key = f"{above}{kind}"
+            groups.setdefault(key, {"name": key, **own, "params": [], "lr": rate, "weight_decay": decay})
         for name, parameter in stage.parameters.items():
             if id(parameter) in seen:
                 raise ValueError(f"parameter {name} is in the stages twice, the first time as {seen[id(parameter)]}")
             seen[id(parameter)] = name
-            (decay if is_weight(name, parameter) else no_decay).append(parameter)
-    groups = [
-        {"name": "decay", "params": decay, "lr": lr, "weight_decay": weight_decay},
-        {"name": "no_decay", "params": no_decay, "lr": lr, "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
+            kind = "decay" if is_weight(name, parameter) else "no_decay"
+            groups[f"{above}{kind}"]["params"].append(parameter)
+    return [group for group in groups.values() if group["params"]]
 
 
 def build_optimizer(

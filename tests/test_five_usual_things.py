@@ -1,7 +1,7 @@
 """What people do to a fork, each in one or two places, done in a copy of the project.
 
-New data set, new architecture, new augmentation, new experiment; then one run that uses all four, and the
-tests that go over all that is registered. (A new transfer mode joins them when there is a table of modes.)
+New data set, new architecture, new transfer mode, new augmentation, new experiment; then one run that uses all
+five, and the tests that go over all that is registered.
 """
 
 import csv
@@ -80,6 +80,20 @@ class Spot(nn.Module):
         return self.head(self.stem(images).relu().mean((-2, -1)))
 '''
 
+MODE = '''
+def alternating(names: Sequence[str], epoch: int, *, period: int = 1) -> Shares:
+    """Head and the rest train in turns of `period` epochs."""
+    head = epoch // period % 2 == 0
+    return {name: 1.0 for name in names if (name == "head") == head}
+'''
+
+MODE_YAML = """
+# Head and the rest train in turns.
+name: alternating
+allow_random: true
+period: 2  # epochs of a turn
+"""
+
 AUGMENTATION = '''
 """Black for white."""
 
@@ -121,15 +135,18 @@ EXPERIMENT = """# @package _global_
 defaults:
   - override /data: parity
   - override /model: spot
+  - override /transfer: alternating
 data:
   largest: 7
 model:
   width: 12
+transfer:
+  period: 1
 augment:
   negative:
     p: 0.25
 trainer:
-  max_epochs: 1
+  max_epochs: 3
 """
 
 
@@ -159,6 +176,12 @@ class Copy:
         text = (self.root / path).read_text(encoding="utf-8")
         start = text.index("{\n", text.index(f"\n{table}")) + 2
         (self.root / path).write_text(f"{text[:start]}    {row}\n{text[start:]}", encoding="utf-8")
+
+    def add_function(self, path: str, before: str, function: str) -> None:
+        """Write a function in front of a line."""
+        text = (self.root / path).read_text(encoding="utf-8")
+        head, line, tail = text.partition(f"\n{before}")
+        (self.root / path).write_text(f"{head}{function}\n{line}{tail}", encoding="utf-8")
 
     def touched(self) -> dict[str, int]:
         """Files that are new (0) or changed (lines more than before)."""
@@ -191,6 +214,13 @@ def fork(tmp_path_factory):
     copy.add_row("models/nets/__init__.py", "NETS", '"spot": ("spot:Spot", {}),')
     assert copy.touched() == {"models/nets/spot.py": 0, "models/nets/__init__.py": 1}
 
+    # new transfer mode: one function, one row, one YAML
+    copy.add_function("models/transfer.py", "MODES", MODE)
+    copy.add_row("models/transfer.py", "MODES", '"alternating": alternating,')
+    copy.add("configs/transfer/alternating.yaml", MODE_YAML)
+    lines = MODE.count("\n") + 2
+    assert copy.touched() == {"models/transfer.py": lines, "configs/transfer/alternating.yaml": 0}
+
     # new augmentation: one file with one pure function, one row
     copy.add("datamodules/batch/negative.py", AUGMENTATION)
     copy.add_row("datamodules/batch/__init__.py", "OPERATIONS", '"negative": "negative:Negative",')
@@ -217,15 +247,27 @@ def test_one_run_uses_all_of_them(fork):
     assert {row[1] for row in rows} == {"even", "odd"}
     checkpoint = torch.load(folder / "checkpoints/best.ckpt", weights_only=True)
     assert checkpoint["state_dict"]["net.head.weight"].shape == (2, 12)  # the net, with its own argument
+    with (folder / "stages.csv").open(newline="") as file:
+        trained = {row["stage"]: row["epochs"] for row in csv.DictReader(file)}
+    assert trained == {"stem": "2", "head": "1, 3"}  # the mode, with its argument from the experiment
     steps = json.loads((folder / "summary.json").read_text())["steps"]
     assert result.stdout.count("negative at 0.25") == steps > 0  # the recipe, in training batches alone
 
 
 def test_their_mistakes_are_found_as_ours_are(fork):
-    mistakes = ("data.larjest=3", "model.widht=3", "augment.negative.q=1", "augment.negativ.p=1")
+    mistakes = ("data.larjest=3", "model.widht=3", "transfer.perod=1", "augment.negative.q=1", "augment.negativ.p=1")
     result = fork.run("train.py", "experiment=parity_spot", *mistakes, "--cfg", "job")
     assert result.returncode == 2, result.stdout
-    for word in ("larjest", "largest", "widht", "width", r"augment\.negative\.q", r"augment\.negativ\b"):
+    for word in (
+        "larjest",
+        "largest",
+        "widht",
+        "width",
+        "perod",
+        "period",
+        r"augment\.negative\.q",
+        r"augment\.negativ\b",
+    ):
         assert re.search(word, result.stderr), (word, result.stderr)
 
 

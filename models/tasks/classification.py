@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from lightning import LightningModule
@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchmetrics.classification import MulticlassStatScores
 
+from configs.errors import UserError
+from models.freezing import Freezing
 from models.losses import classification_loss, l1_penalty, l2_penalty
-from models.optim import Schedule, build_optimizer, parameter_groups
-from models.stages import stages
+from models.optim import Schedule, build_optimizer
+from models.transfer import TransferPlan
 
 METRICS = ("accuracy", "accuracy_macro", "f1_macro", "loss")
 """What validation and test report, as `val/<name>` and `test/<name>`; training reports `accuracy` and `loss`."""
@@ -40,10 +42,9 @@ class Classification(LightningModule):
         monitor: metric that reduce-on-plateau watches.
         monitor_mode: `max` or `min`.
         channels_last: keep images and weights in NHWC memory order.
+        plan: which stages train in which epoch, at which share of the learning rate; without one all train alike.
         card: plain values that make a checkpoint stand alone, stored under its key `lightbox`.
     """
-
-    needs_unused_parameters: bool = False
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class Classification(LightningModule):
         monitor: str = "val/accuracy",
         monitor_mode: str = "max",
         channels_last: bool = False,
+        plan: TransferPlan | None = None,
         card: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -67,6 +69,8 @@ class Classification(LightningModule):
             raise ValueError(f"monitor={monitor!r} is not recorded; choose one of {', '.join(known)}")
         self.class_names = tuple(class_names)
         self.class_weights: Tensor | None
+        self.freezing = Freezing(net, plan)
+        self.needs_unused_parameters = self.freezing.plan.freezes
         self.net = net.to(memory_format=torch.channels_last) if channels_last else net
         self.optimizer, self.scheduler = dict(optimizer), dict(scheduler)
         self.label_smoothing, self.l1, self.l2 = label_smoothing, l1, l2
@@ -90,8 +94,19 @@ class Classification(LightningModule):
             images = images.contiguous(memory_format=torch.channels_last)
         return self.net(images)
 
+    def train(self, mode: bool = True) -> Self:
+        """Switch modes as ever, except that frozen modules stay in evaluation mode."""
+        super().train(mode)
+        self.freezing.hold()
+        return self
+
+    def on_train_start(self) -> None:
+        """Freeze for the epoch that begins, or is gone on with: then it has no other start."""
+        self.freezing.start_epoch(self.current_epoch)
+
     def on_train_epoch_start(self) -> None:
         """Start the epoch's sums at zero; an epoch that is gone on with keeps those of its checkpoint."""
+        self.freezing.start_epoch(self.current_epoch)
         self._start("train")
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -152,7 +167,7 @@ class Classification(LightningModule):
     def configure_optimizers(self) -> Any:
         """One optimiser, and one schedule that is stepped after each of its steps."""
         own = dict(self.optimizer)
-        groups = parameter_groups(stages(self.net), lr=own.pop("lr"), weight_decay=own.pop("weight_decay"))
+        groups = self.freezing.groups(lr=own.pop("lr"), weight_decay=own.pop("weight_decay"))
         # Lightning cannot clip the gradients of a fused optimiser that also unscales them.
         unscales = self.trainer.precision == "16-mixed" and self.trainer.gradient_clip_val
         optimizer = build_optimizer(groups, fused=False if unscales else None, **own)
@@ -176,7 +191,12 @@ class Classification(LightningModule):
             checkpoint["train_sums"] = torch.stack(rows).cpu()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the sums of an epoch that was interrupted, as this process left them."""
+        """Take up the sums of an epoch that was interrupted, as this process left them.
+
+        Raises:
+            UserError: the optimiser's state is of parameter groups that this transfer mode does not have.
+        """
+        self._refuse_other_groups(checkpoint)
         rows = checkpoint.get("train_sums")
         if rows is None:
             return
@@ -186,6 +206,16 @@ class Classification(LightningModule):
             self.sums["train"] = rows[rank].clone()
         else:  # it goes on in another number of processes
             self.sums["train"] = rows.sum(dim=0) * (rank == 0)
+
+    def _refuse_other_groups(self, checkpoint: dict[str, Any]) -> None:
+        own = [group["name"] for group in self.freezing.groups(lr=1.0, weight_decay=0.0)]
+        for state in checkpoint.get("optimizer_states", []):
+            stored = [group["name"] for group in state["param_groups"]]
+            if stored != own:
+                raise UserError(
+                    f"transfer={self.freezing.plan.mode} has parameter groups {', '.join(own)}; the checkpoint has "
+                    f"{', '.join(stored)}: start a new run from its weights with model.weights=RUN"
+                )
 
     def _steps_per_epoch(self) -> int:
         # Not `trainer.estimated_stepping_batches`: it starts the loader before a resume has set its position.

@@ -11,7 +11,7 @@ from lightning import Callback
 from callbacks.rate_finder import FollowRates, best_rate, compare_rates, range_test, rising, smooth, suggest
 from callbacks.trial import trial
 from configs.compose import compose
-from models.tasks import classification
+from models import freezing
 from train import build_data, build_task
 
 MLP = ("model=mlp", "model.widths=[32]", "model.dropout=0")
@@ -62,14 +62,14 @@ class Spy(Callback):
 
 def test_each_step_is_made_with_its_rate_and_groups_keep_their_ratio(monkeypatch):
     task, data, arguments = built("optimizer=sgd", "optimizer.lr=0.5")
-    single = classification.parameter_groups
+    single = freezing.parameter_groups
 
     def two_rates(*given, **named):
         groups = single(*given, **named)
         groups[1]["lr"] *= 0.1
         return groups
 
-    monkeypatch.setattr(classification, "parameter_groups", two_rates)
+    monkeypatch.setattr(freezing, "parameter_groups", two_rates)
     spy, rates = Spy(), [0.3, 0.2, 0.7]
     with trial(task, data, steps=3, arguments=arguments, callbacks=[FollowRates(rates, base=0.5), spy]):
         pass

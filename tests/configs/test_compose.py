@@ -13,6 +13,7 @@ from configs.compose import compose, compose_jobs
 from configs.errors import UserError
 from configs.net_arguments import ARGUMENTS
 from configs.schema import NOT_TRAINER_ARGUMENTS, RunConfig, Trainer, config_from_plain, options, text_keys
+from configs.transfer_arguments import ARGUMENTS as TRANSFER
 
 ROOT = Path(__file__).resolve().parents[2]
 CHOICES = [f"{group}={choice}" for group in files.groups() for choice in files.choices(group)]
@@ -20,8 +21,10 @@ CHOICES = [f"{group}={choice}" for group in files.groups() for choice in files.c
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_shipped_choice_is_valid_and_comes_back_from_config_yaml(choice: str) -> None:
-    needs = {"transfer=full": "transfer.allow_random=true", "data=folder": "data.root=x", "data=csv": "data.root=x"}
+    needs = {"data=folder": "data.root=x", "data=csv": "data.root=x"}
     more = [needs[choice]] if choice in needs else []
+    if choice.startswith("transfer=") and choice != "transfer=scratch":
+        more = ["transfer.allow_random=true"]
     config = compose([choice, *more])
     assert config_from_plain(yaml.safe_load(config.to_yaml())).to_plain() == config.to_plain()
 
@@ -53,7 +56,8 @@ def test_every_knob_stands_in_its_file_with_a_comment(group: str) -> None:
         content = yaml.safe_load(text)
         schema = known(f"'{content.get('name')}'")
         if group != "data":
-            assert set(content) == {info.alias or name for name, info in schema.model_fields.items()}
+            own = TRANSFER[content["name"]].model_fields if group == "transfer" else {}
+            assert set(content) == {info.alias or name for name, info in schema.model_fields.items()} | set(own)
         else:
             assert {info.alias or name for name, info in schema.model_fields.items()} <= set(content)
         lines = text.splitlines()
@@ -94,6 +98,17 @@ def test_arguments_of_our_nets_are_those_of_their_constructors(place: str) -> No
     }
     schema = ARGUMENTS[place]()
     assert schema.model_dump() == theirs
+
+
+@pytest.mark.parametrize("mode", list(names.transfer_modes()))
+def test_arguments_of_our_transfer_modes_are_those_of_their_functions_and_files(mode: str) -> None:
+    from models.transfer import MODES
+
+    signature = inspect.signature(MODES[mode]).parameters
+    theirs = {key: one.default for key, one in signature.items() if key not in ("names", "epoch")}
+    assert TRANSFER[mode]().model_dump() == theirs
+    random = [] if mode == "scratch" else ["transfer.allow_random=true"]
+    assert compose([f"transfer={mode}", *random]).transfer.arguments == theirs
 
 
 @pytest.mark.parametrize("name", ["softmax", "mlp", "lenet5", "cnn", "resnet20", "plain20"])

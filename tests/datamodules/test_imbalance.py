@@ -7,6 +7,7 @@ from configs.schema import MONITORS
 from datamodules.digits import Digits
 from datamodules.sources.arrays import ArraySource
 from models.losses import choose_class_weights
+from models.nets.softmax import Softmax
 from models.tasks.classification import METRICS, Classification
 
 KEPT = (100, 40, 10, 100, 100, 5, 100, 60, 100, 20)
@@ -68,7 +69,11 @@ def test_the_weighted_loss_of_a_constant_net_is_that_of_balanced_classes():
     counts = data.class_counts()
     weights = choose_class_weights("balanced", counts)
     task = Classification(
-        net=torch.nn.Linear(1, 10), class_names=data.class_names, optimizer={}, scheduler={}, class_weights=weights
+        net=Softmax(num_classes=10, in_channels=1, image_size=1),
+        class_names=data.class_names,
+        optimizer={},
+        scheduler={},
+        class_weights=weights,
     )
     from models.losses import classification_loss
 
