@@ -220,7 +220,8 @@ def show_stages(record: Any, config: "RunConfig", task: Any) -> None:
     rates = {"lr": config.optimizer.lr, "weight_decay": config.optimizer.weight_decay}
     record.write_table("stages.csv", COLUMNS, task.freezing.rows(**rates))
     print(task.freezing.table(**rates), flush=True)
-    if warning := task.freezing.plan.warning():
+    warning = task.freezing.plan.warning()
+    if warning and record.writes:
         logging.getLogger(__name__).warning("%s", warning)
         print(f"warning: {warning}", flush=True)
 
