@@ -136,9 +136,12 @@ def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -
         "num_classes": len(data.class_names),
         "in_channels": preprocessing.channels,
         "image_size": preprocessing.image_size,
+        "standardize": config.data.standardize,
     }
     seed_everything(config.seed, verbose=False)
     net = build_net(**net_arguments, weights=model.weights)
+    if config.data.standardize != "none":
+        net.standardize.fit(data.training_images())  # type: ignore[operator, union-attr]
     if config.trainer.compile:
         net.compile()
     card = {

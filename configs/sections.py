@@ -126,6 +126,7 @@ class Data(Section):
     per_class: Count | None = None
     overfit_batches: Annotated[int, Field(ge=0)] = 0
     balance: Literal["none", "oversample"] = "none"
+    standardize: Literal["none", "featurewise", "zca"] = "none"
     forbid: list[str] = []
 
     @property

@@ -9,7 +9,7 @@ This version holds single-label, 8-bit images.
 
 import itertools
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -247,6 +247,12 @@ class ImageDataModule(lightning.LightningDataModule):
         """Return the images of a split at ``chosen`` as they are evaluated, before normalisation."""
         images, targets = self._evaluation_reader(split)[chosen]
         return self.fit(images), targets
+
+    def training_images(self) -> Iterator[torch.Tensor]:
+        """Yield all training images as they are evaluated, float32 normalised, in batches."""
+        self.setup()
+        for chosen in torch.arange(len(self.splits["train"])).split(256):
+            yield normalise(self.plain_batch("train", chosen)[0], self.effective_preprocessing)
 
     def drawn_batch(self, chosen: torch.Tensor, *, epoch: int, step: int) -> Batch:
         """Return the training images at ``chosen`` with the draws of an epoch and a step, before normalisation."""

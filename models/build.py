@@ -23,6 +23,7 @@ from configs.preprocessing import Preprocessing
 from models.inputs import adapt_input
 from models.nets import NETS
 from models.published import Published, fetched, published, timm_name
+from models.standardize import put_in_front
 from models.weights import (
     checkpoint_file,
     is_file,
@@ -72,11 +73,13 @@ def build_net(
     image_size: int,
     weights: str = "none",
     arguments: Mapping[str, Any] | None = None,
+    standardize: str = "none",
 ) -> nn.Module:
     """Build the net `name` for images of `in_channels` channels and `image_size` x `image_size` pixels.
 
     `weights` is none, default, a named set of the library, or a file (or run folder); a head of another size
-    than the file's stays at its random start. `arguments` go to the net's constructor.
+    than the file's stays at its random start. `arguments` go to the net's constructor. `standardize` puts a layer
+    in front that is still to be fitted or loaded, see models/standardize.py.
 
     Raises:
         UserError: unknown name, source, weights or argument, an impossible value, or an image size it cannot
@@ -97,6 +100,7 @@ def build_net(
         load_file_into(net, weights)
     if source != "own":
         _check_image_size(net, name, in_channels, image_size)
+    put_in_front(net, kind=standardize, channels=in_channels, size=image_size)
     return net
 
 

@@ -62,7 +62,8 @@ def load_run(path: str | Path) -> LoadedRun:
     if missing := _missing(about):
         raise UserError(f"{file} cannot be used alone: its key 'lightbox' lacks {', '.join(missing)}")
     with torch.random.fork_rng(devices=[]):  # the random start is overwritten; the caller's random state stays
-        net = build_net(**{key: about["model"][key] for key in MODEL_KEYS})
+        arguments = {key: about["model"][key] for key in MODEL_KEYS}
+        net = build_net(**arguments, standardize=about["model"].get("standardize", "none"))
     try:
         net.load_state_dict(net_tensors(stored), strict=True)
     except RuntimeError as error:
