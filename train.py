@@ -61,7 +61,7 @@ def fit_and_test(config: "RunConfig", members: "Members") -> dict[str, float]:
     )
     folder = Path(members.decided(lambda: str(run_folder(config))))
     with recording(folder, facts(config, task), members) as record:
-        keep_inputs(record, config, data)
+        keep_inputs(record, config, data, task)
         show_stages(record, config, task)
         training = build_training(
             record=record,
@@ -96,9 +96,10 @@ def build_data(config: "RunConfig", **feeding: Any) -> tuple[Any, "Preprocessing
         net_input(name=model.name, source=model.source, weights=model.weights),
         image_size=config.data.image_size,
         native_size=data.image_size,
-        channels=data.channels,
+        channels=model.in_channels or data.channels,
         mean=data.mean,
         std=data.std,
+        said=config.data.image_preparation(),
     )
     arguments = {**config.data.feeding_arguments(), **feeding}
     data.configure(seed=config.seed, preprocessing=preprocessing, recipe=config.augment, **arguments)
@@ -139,7 +140,7 @@ def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -
         "standardize": config.data.standardize,
     }
     seed_everything(config.seed, verbose=False)
-    net = build_net(**net_arguments, weights=model.weights)
+    net = build_net(**net_arguments, weights=model.weights, weights_by_order=model.weights_by_order)
     if config.data.standardize != "none":
         net.standardize.fit(data.training_images())  # type: ignore[operator, union-attr]
     if config.trainer.compile:
@@ -208,10 +209,15 @@ def facts(config: "RunConfig", task: Any) -> dict[str, Any]:
     }
 
 
-def keep_inputs(record: Any, config: "RunConfig", data: Any) -> None:
-    """Write what repeats the run: its configuration and which image is in which split."""
+def keep_inputs(record: Any, config: "RunConfig", data: Any, task: Any) -> None:
+    """Write what repeats the run: its configuration, which image is in which split, and what the net starts from."""
     record.write("config.yaml", config.to_yaml())
     record.write_table("splits.csv", ("file", "class", "split"), data.split_table())
+    if data.effective_preprocessing.settled:
+        record.say(data.effective_preprocessing.settled)
+    if report := task.net.weights_report:
+        record.say(report.line())
+        record.write_table("weights.csv", ("tensor", "shape", "from", "how"), report.rows())
 
 
 def show_stages(record: Any, config: "RunConfig", task: Any) -> None:

@@ -25,6 +25,8 @@ from configs.runs import ROOT, RunLock, read_summary
 if TYPE_CHECKING:
     from lightning.pytorch.loggers.logger import Logger
 
+log = logging.getLogger(__name__)
+
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "timm", "hydra-core", "numpy")
 
 
@@ -67,6 +69,12 @@ class RunRecord:
         fresh = self.folder / f".{name}.tmp"
         fresh.write_text(text, encoding="utf-8")
         fresh.replace(self.folder / name)
+
+    def say(self, line: str) -> None:
+        """Print a line, and keep it in train.log."""
+        print(line, flush=True)
+        # Past the root logger's level, which is its owner's.
+        log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, line, (), None))
 
     def write_table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Write a CSV file of the run folder."""

@@ -14,9 +14,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from configs import albumentations_lines, image_files, names, recipes, signatures, transfer_modes
-from configs.errors import nearest, unknown
-from configs.files import is_file
+from configs import (
+    albumentations_lines,
+    files,
+    image_files,
+    names,
+    recipes,
+    signatures,
+    transfer_modes,
+    weight_files,
+)
+from configs.errors import UserError, nearest, unknown
 from configs.mistakes import wrong_values
 from configs.net_arguments import ARGUMENTS
 from configs.schema import MONITORS, Settings
@@ -32,7 +40,6 @@ FILLED_IN = frozenset({"root", "data_dir"})  # by train.py, from data.root and p
 FILLED_IN_NETS = frozenset({"num_classes", "in_chans", "in_channels", "pretrained", "weights"})
 FILLED_IN_OPERATIONS = frozenset({"num_classes"})
 SHARES = frozenset({"p", "padding"})  # of an operation: probabilities, and lengths as parts of the side
-FILE_ENDINGS = (".pth", ".pt", ".ckpt", ".safetensors")
 
 
 def forbidden_targets(raw: Any, above: Key = ()) -> Mistakes:
@@ -198,8 +205,15 @@ def _weights(config: Settings, written: Set[str]) -> Mistakes:
         elif model.source == "own":
             fix = "give model.weights=FILE or transfer.allow_random=true"
             yield ("transfer",), f"={transfer.name}: {model.name} has no default weights; {fix}"
-    if start.endswith(FILE_ENDINGS) and not is_file(Path(start).expanduser()):
+    if start.startswith(weight_files.PACKAGE):
+        try:
+            weight_files.locate(start)
+        except UserError as error:
+            yield ("model", "weights"), str(error).removeprefix("model.weights")
+    elif start.endswith(weight_files.ENDINGS) and not files.is_file(Path(start).expanduser()):
         yield ("model", "weights"), f"={start}: there is no such file"
+    if model.weights_by_order and (start == "none" or not weight_files.is_file(start)):
+        yield ("model", "weights_by_order"), f"=true: only a file has tensors to pair by order; model.weights={start}"
 
 
 def _image_size(config: Settings, written: Set[str]) -> Mistakes:

@@ -14,9 +14,9 @@ from typing import Any
 
 from configs.mistakes import show
 from configs.unknown_key import meant
+from configs.weight_files import ENDINGS, PACKAGE
 
 MOST_JOBS = 10_000
-WEIGHT_FILES = (".pth", ".pt", ".ckpt", ".safetensors")
 _IDENTIFIERS = re.compile(r"[\w.\-]+(,[\w.\-]+)+")  # of model.name, which may be swept
 _WEIGHT_SETS = re.compile(r"(none|default|[A-Z0-9]+_[A-Z0-9_]+)(,(none|default|[A-Z0-9]+_[A-Z0-9_]+))+")
 
@@ -94,8 +94,8 @@ def literal(line: Line, *, is_path: bool) -> str | None:
     """The text itself; `null` is none, and a relative path starts at the working folder."""
     if line.given.lower() == "null":
         return None
-    if line.key == "model.weights" and (line.given.endswith(WEIGHT_FILES) or "/" in line.given):
-        is_path = True
+    if line.key == "model.weights" and not line.given.startswith(PACKAGE):
+        is_path = line.given.endswith(ENDINGS) or "/" in line.given
     home = line.given == "~" or line.given.startswith("~/")
     return str(Path.cwd() / line.given) if is_path and line.given.strip() and not home else line.given
 

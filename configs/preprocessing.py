@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Protocol
 
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
@@ -23,6 +23,8 @@ class Preprocessing:
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    settled: str = field(default="", compare=False, repr=False)
+    """Where the values come from, in one line for the user; empty where they are plainly the data's. Not stored."""
 
     def __post_init__(self) -> None:
         """Refuse values no image can be prepared with (ValueError)."""
@@ -44,12 +46,13 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values (tuples as lists) that YAML, JSON and a weights-only checkpoint can hold."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {key: value for key, value in plain.items() if key != "settled"}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Preprocessing:
         """Rebuild from `to_dict`'s values; a missing or unknown key is a ValueError that names it."""
-        known = {field.name for field in fields(cls)}
+        known = {one.name for one in fields(cls)} - {"settled"}
         if set(stored) != known:
             missing, extra = sorted(known - set(stored)), sorted(set(stored) - known)
             raise ValueError(f"stored preprocessing does not fit: missing {missing}, unknown {extra}")
@@ -71,6 +74,8 @@ class Wanted(Protocol):
     def mean(self) -> tuple[float, ...] | None: ...  # noqa: D102
     @property
     def std(self) -> tuple[float, ...] | None: ...  # noqa: D102
+    @property
+    def origin(self) -> str | None: ...  # noqa: D102
 
 
 def choose(
@@ -81,6 +86,7 @@ def choose(
     channels: int,
     mean: Sequence[float],
     std: Sequence[float],
+    said: Mapping[str, Any] | None = None,
 ) -> Preprocessing:
     """Settle the preparation between what the user said, what the weights were trained with, and the data.
 
@@ -91,7 +97,10 @@ def choose(
         channels: of the stored images; the net is adapted to them.
         mean: of the training images, one number a channel, in [0, 1]; the weights' own come first.
         std: likewise.
+        said: what else the user says, which wins: `resize`, `interpolation`, `mean` and `std` (a number, or one a
+            channel); None in it is no word.
     """
+    said = {key: value for key, value in (said or {}).items() if value is not None}
     size = image_size or wanted.image_size
     if size is None:
         fits = wanted.image_sizes is None or native_size in wanted.image_sizes
@@ -99,16 +108,33 @@ def choose(
     resize = size
     if wanted.resize and wanted.image_size:
         resize = max(size, round(size * wanted.resize / wanted.image_size))
-    if wanted.mean and wanted.std:
-        mean, std = _per_channel(wanted.mean, channels), _per_channel(wanted.std, channels)
-    return Preprocessing(
+    resize = max(size, said.get("resize", resize))
+    # The weights' statistics come first, and the user's word before them.
+    mean, std = said.get("mean", wanted.mean or mean), said.get("std", wanted.std or std)
+    mean, std = (tuple(one) if isinstance(one, Sequence) else (float(one),) for one in (mean, std))
+    chosen = Preprocessing(
         image_size=size,
         resize=resize,
-        interpolation=wanted.interpolation or "bilinear",
+        interpolation=said.get("interpolation") or wanted.interpolation or "bilinear",
         channels=channels,
-        mean=tuple(mean),
-        std=tuple(std),
+        mean=_per_channel(mean, channels),
+        std=_per_channel(std, channels),
     )
+    if wanted.origin is None and not said:
+        return chosen
+    averaged = channels == 1 and (len(set(mean)) > 1 or len(set(std)) > 1)
+    keys = [*(["image_size"] if image_size else []), *said]
+    return replace(chosen, settled=_told(chosen, origin=wanted.origin or "the data", keys=keys, averaged=averaged))
+
+
+def _told(chosen: Preprocessing, *, origin: str, keys: Sequence[str], averaged: bool) -> str:
+    """Say what is done to images, and who says so."""
+    cut = "" if chosen.resize == chosen.image_size else f" cut from {chosen.resize}"
+    mean, std = (", ".join(f"{value:.4g}" for value in dict.fromkeys(one)) for one in (chosen.mean, chosen.std))
+    text = f"images: {chosen.image_size} pixels{cut}, {chosen.interpolation}, mean {mean}, std {std}; from {origin}"
+    if averaged:
+        text += " (averaged over its channels; model.in_channels=3 keeps them apart)"
+    return text + (f", but for {', '.join(f'data.{key}' for key in keys)}" if keys else "")
 
 
 def _per_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:

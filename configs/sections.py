@@ -66,11 +66,24 @@ def _not_all_zero(values: list[float]) -> list[float]:
     return values
 
 
+def _one_or_three(values: list[float]) -> list[float]:
+    if len(values) not in (1, 3):
+        raise ValueError("a number, or a list of 1 or 3 numbers")
+    return values
+
+
+def _above_zero(value: Any) -> Any:
+    if value is not None and min(value if isinstance(value, list) else [value]) <= 0:
+        raise ValueError("more than 0")
+    return value
+
+
 Number = Annotated[float, BeforeValidator(_exponent)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 NotNegative = Annotated[Number, Field(ge=0)]
 Positive = Annotated[Number, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Statistic = Share | Annotated[list[Share], AfterValidator(_one_or_three)] | None
 Text = Annotated[str, AfterValidator(_text)]
 FolderName = Annotated[str, AfterValidator(_folder_name)]
 Texts = Annotated[list[Text], BeforeValidator(_one_or_several)]
@@ -120,10 +133,15 @@ class Data(Section):
     batch_size: Count = 64
     num_workers: Annotated[int, Field(ge=0, le=256)] = 0
     image_size: Annotated[int, Field(ge=1, le=8192)] | None = None
+    resize: Annotated[int, Field(ge=1, le=8192)] | None = None
+    interpolation: Literal["bilinear", "bicubic", "nearest"] | None = None
+    mean: Statistic = None
+    std: Annotated[Statistic, AfterValidator(_above_zero)] = None
     val_fraction: Annotated[Number, Field(gt=0, lt=1)] = 0.1
     split_seed: Annotated[int, Field(ge=0)] = 0
     fraction: Annotated[Number, Field(gt=0, le=1)] = 1.0
     per_class: Count | None = None
+    test_images: Count | None = None
     overfit_batches: Annotated[int, Field(ge=0)] = 0
     balance: Literal["none", "oversample"] = "none"
     standardize: Literal["none", "featurewise", "zca"] = "none"
@@ -139,9 +157,13 @@ class Data(Section):
         return self.model_dump(
             include={
                 *("batch_size", "num_workers", "val_fraction", "split_seed"),
-                *("fraction", "per_class", "overfit_batches", "balance"),
+                *("fraction", "per_class", "test_images", "overfit_batches", "balance"),
             }
         )
+
+    def image_preparation(self) -> dict[str, Any]:
+        """The user's word on it beside the size; None is no word."""
+        return self.model_dump(include={"resize", "interpolation", "mean", "std"})
 
 
 class Model(Section):
@@ -151,7 +173,9 @@ class Model(Section):
     name: FolderName = "resnet20"
     source: Literal["own", "torchvision", "timm"] = "own"
     weights: Text = "none"
+    weights_by_order: bool = False
     pretrained: bool = False
+    in_channels: Literal[1, 3] | None = None
     arguments: dict[str, Any] = {}
 
     def net_arguments(self) -> dict[str, Any]:

@@ -84,6 +84,7 @@ class ImageDataModule(lightning.LightningDataModule):
         split_seed: int = 0,
         fraction: float = 1.0,
         per_class: int | None = None,
+        test_images: int | None = None,
         overfit_batches: int = 0,
         balance: Literal["none", "oversample"] = "none",
         preprocessing: Preprocessing | None = None,
@@ -100,6 +101,7 @@ class ImageDataModule(lightning.LightningDataModule):
             split_seed: of the validation cut and of the subset.
             fraction: share of the remaining training images to keep.
             per_class: number of training images of each class to keep.
+            test_images: number of test images to score, over the classes as they are; None: all of them.
             overfit_batches: learn this many batches by heart; validation then reads the same images.
             balance: "oversample" draws each class equally often in an epoch, which stays as long as it was.
             preprocessing: None means the data's own size and statistics.
@@ -113,6 +115,7 @@ class ImageDataModule(lightning.LightningDataModule):
         self.split_seed = split_seed
         self.fraction = fraction
         self.per_class = per_class
+        self.test_images = test_images
         self.overfit_batches = overfit_batches
         self.balance = balance
         self.preprocessing = preprocessing
@@ -315,7 +318,11 @@ class ImageDataModule(lightning.LightningDataModule):
             order = splits.hash_order(train.keys, "overfit", self.split_seed)
             train = train.subset(order[: self.overfit_batches * self.batch_size])
             val = train
-        cut = {"train": train, "val": val} | ({"test": sources["test"]} if "test" in sources else {})
+        cut = {"train": train, "val": val}
+        if (test := sources.get("test")) is not None:
+            if self.test_images is not None:
+                test = test.subset(splits.sample(test.keys, test.targets, self.test_images, self.split_seed))
+            cut["test"] = test
         for split, source in cut.items():
             if not len(source):
                 counts = ", ".join(f"{name} {len(images)}" for name, images in cut.items())

@@ -71,6 +71,26 @@ def subset(
     return kept
 
 
+def sample(keys: Sequence[str], targets: torch.Tensor, count: int, split_seed: int) -> torch.Tensor:
+    """Choose ``count`` test images, each class with its share; what rounding leaves goes to the largest remainders.
+
+    Returns:
+        int64 ``(count,)``: their indices, ascending.
+
+    Raises:
+        UserError: there are fewer images than that.
+    """
+    if count > len(keys):
+        raise UserError(f"data.test_images={count}: there are {len(keys)} test images")
+    classes = _classes_in_hash_order(keys, targets, "test subset", split_seed)
+    exact = [count * len(members) / len(keys) for members in classes]
+    quotas = [int(share) for share in exact]
+    by_remainder = sorted(range(len(classes)), key=lambda index: (quotas[index] - exact[index], index))
+    for index in by_remainder[: count - sum(quotas)]:
+        quotas[index] += 1
+    return torch.cat([members[:quota] for members, quota in zip(classes, quotas, strict=True)]).sort().values
+
+
 def hash_order(keys: Sequence[str], purpose: str, split_seed: int) -> torch.Tensor:
     """Return int64 ``(N,)``: the indices of ``keys`` in the order of their keyed hash."""
     hashes = np.array([key(split_seed, purpose, name) for name in keys], dtype=np.int64)

@@ -14,21 +14,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import torch
 from torch import nn
 
 from configs.errors import UserError, unknown
 from configs.preprocessing import Preprocessing
-from models.inputs import adapt_input
+from models.inputs import adapt_input, first_layer
+from models.matching import WeightsReport
 from models.nets import NETS
 from models.published import Published, fetched, published, timm_name
+from models.stages import stages
 from models.standardize import put_in_front
 from models.weights import (
     checkpoint_file,
     is_file,
     load_file_into,
     load_tensors,
+    locate,
     net_tensors,
     read_checkpoint,
 )
@@ -53,7 +57,7 @@ class NetInput:
 
     `image_sizes` are the only sizes it takes (the first one is its usual); `image_size` is the size its
     weights were trained at; `resize`, `interpolation`, `mean` and `std` (one number a channel of the weights)
-    come with weights.
+    come with weights, whose name is `origin`.
     """
 
     image_sizes: tuple[int, ...] | None = None
@@ -62,6 +66,7 @@ class NetInput:
     interpolation: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    origin: str | None = None
 
 
 def build_net(
@@ -72,14 +77,17 @@ def build_net(
     in_channels: int,
     image_size: int,
     weights: str = "none",
+    weights_by_order: bool = False,
     arguments: Mapping[str, Any] | None = None,
     standardize: str = "none",
 ) -> nn.Module:
     """Build the net `name` for images of `in_channels` channels and `image_size` x `image_size` pixels.
 
     `weights` is none, default, a named set of the library, or a file (or run folder); a head of another size
-    than the file's stays at its random start. `arguments` go to the net's constructor. `standardize` puts a layer
-    in front that is still to be fitted or loaded, see models/standardize.py.
+    than the file's stays at its random start. `weights_by_order` pairs a file's tensors with the net's by their
+    order instead of their names. `arguments` go to the net's constructor. `standardize` puts a layer in front that
+    is still to be fitted or loaded, see models/standardize.py. What was loaded is told by `net.weights_report`, None
+    without weights.
 
     Raises:
         UserError: unknown name, source, weights or argument, an impossible value, or an image size it cannot
@@ -96,8 +104,10 @@ def build_net(
         library_set = published(name=name, source=source, weights=weights)
     with _as_user_error(f"model {name} ({source}) for {image_size}x{image_size} images"):
         net = build(name, num_classes, in_channels, image_size, library_set, arguments)
+    if library_set is None:
+        net.weights_report = None  # type: ignore[assignment]
     if file:
-        load_file_into(net, weights)
+        load_file_into(net, weights, by_order=weights_by_order)
     if source != "own":
         _check_image_size(net, name, in_channels, image_size)
     put_in_front(net, kind=standardize, channels=in_channels, size=image_size)
@@ -118,15 +128,22 @@ def net_input(*, name: str, source: str | None = None, weights: str = "none") ->
     if weights == "none":
         return NetInput(image_sizes=sizes)
     if is_file(weights):
-        stored = read_checkpoint(checkpoint_file(Path(weights).expanduser())).get("lightbox")
+        file = checkpoint_file(locate(weights))
+        stored = read_checkpoint(file).get("lightbox")
         if isinstance(stored, Mapping):
             kept = Preprocessing.from_dict(stored["preprocessing"])
-            return _follow(kept, sizes)
-        if source == "own" or (weights := _set_of_file(name, source, Path(weights).name)) == "none":
-            return NetInput(image_sizes=sizes)
-    found = published(name=name, source=source, weights=weights)
+            return _follow(kept, sizes, f"the run of {file}")
+        weights = "none" if source == "own" else _set_of_file(name, source, file.name)
+        if weights == "none":
+            return NetInput(image_sizes=sizes, origin=f"the data: {file.name} does not say")
+        found = published(name=name, source=source, weights=weights)
+        certain = Path(urlparse(found.address).path).name == file.name
+        origin = found.label if certain else f"{found.label}, which {file.name} is taken to follow"
+    else:
+        found = published(name=name, source=source, weights=weights)
+        origin = found.label
     fixed = source == "torchvision" and SIZE in str(_torchvision_defaults(name))
-    return _follow(found, (found.image_size,) if fixed else None)
+    return _follow(found, (found.image_size,) if fixed else None, origin)
 
 
 def library_names(source: str) -> list[str]:
@@ -226,7 +243,7 @@ def _timm(
     if found is None:
         return timm.create_model(name, num_classes=num_classes, in_chans=in_channels, **arguments)
     # The library loads it, so that old names and other quirks of its files are its own business.
-    return timm.create_model(
+    net = timm.create_model(
         timm_name(name, found.label.partition(" ")[2]),
         pretrained=True,
         # custom_load is about the original files of some nets; the hub's copies are all in timm's own form.
@@ -235,9 +252,17 @@ def _timm(
         in_chans=in_channels,
         **arguments,
     )
+    shapes = {key: tuple(value.shape) for key, value in net.state_dict().items()}
+    published_classes = net.pretrained_cfg["num_classes"]  # type: ignore[index]
+    fresh = tuple(stages(net)[-1].parameters) if num_classes != published_classes else ()
+    taken = {key: key for key in shapes if key not in fresh}
+    first = () if in_channels == 3 else (f"{first_layer(net)[0]}.weight",)
+    report = WeightsReport(origin=found.label, taken=taken, fresh=fresh, adapted=first, shapes=shapes)
+    net.weights_report = report  # type: ignore[assignment]
+    return net
 
 
-def _follow(prepared: Published | Preprocessing, sizes: tuple[int, ...] | None) -> NetInput:
+def _follow(prepared: Published | Preprocessing, sizes: tuple[int, ...] | None, origin: str) -> NetInput:
     return NetInput(
         image_sizes=sizes,
         image_size=prepared.image_size,
@@ -245,6 +270,7 @@ def _follow(prepared: Published | Preprocessing, sizes: tuple[int, ...] | None) 
         interpolation=prepared.interpolation,
         mean=prepared.mean,
         std=prepared.std,
+        origin=origin,
     )
 
 

@@ -5,26 +5,31 @@ Files are read with `weights_only=True` or as safetensors: reading never runs co
 
 from __future__ import annotations
 
-import logging
-import math
+import argparse
+import pathlib
 import re
+import sys
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from configs.errors import UserError
-from models.inputs import adapt_weight, first_layer
+from configs.weight_files import is_file, locate
+from models.inputs import first_layer
+from models.matching import Mismatch, WeightsReport, adapted, match_by_order, without_prefix
 from models.stages import stages
 
-logger = logging.getLogger(__name__)
+__all__ = ["checkpoint_file", "is_file", "load_file_into", "load_tensors", "locate", "net_tensors", "read_checkpoint"]
 
-FILE_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors", ".bin", ".tar")
-CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "net")
+CONTAINERS = (
+    *("state_dict_ema", "model_ema", "ema_state_dict", "ema", "state_dict", "model_state_dict"),
+    *("model", "net", "network", "module", "params", "weights"),
+)
 PREFIXES = ("net.", "module.", "_orig_mod.", "model.")
 # Names in published files that are older than their net's code: torchvision's DenseNet and MLP block of ViT.
 RENAMES = (
@@ -32,32 +37,14 @@ RENAMES = (
     (re.compile(r"\.mlp\.linear_1\."), ".mlp.0."),
     (re.compile(r"\.mlp\.linear_2\."), ".mlp.3."),
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class WeightsReport:
-    """What was taken from a file, what of the net stays random, and what of the file is not used."""
-
-    origin: str
-    matched: int
-    fresh: tuple[str, ...]
-    unused: tuple[str, ...]
-
-    def line(self) -> str:
-        """Say it in one line."""
-        said = f"weights from {self.origin}: {self.matched} tensors"
-        if self.fresh:
-            said += f"; new at random: {', '.join(self.fresh)}"
-        if self.unused:
-            said += f"; {len(self.unused)} of the file not used, such as {self.unused[0]}"
-        return said
-
-
-def is_file(weights: str) -> bool:
-    """Tell a file (or run folder) from a named set of weights."""
-    if weights in ("none", "default"):
-        return False
-    return weights.endswith(FILE_SUFFIXES) or "/" in weights or "\\" in weights or Path(weights).exists()
+# What training scripts put beside the tensors: plain holders of values, whose making runs no code of the file.
+HARMLESS: list[Any] = [
+    argparse.Namespace,
+    *(pathlib.PosixPath, pathlib.PurePosixPath),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")),
+    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+]
 
 
 def checkpoint_file(path: Path) -> Path:
@@ -80,23 +67,38 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
             from safetensors.torch import load_file
 
             return dict(load_file(file))
-        stored = torch.load(file, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(HARMLESS):
+            stored = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle, safetensors and torch each raise their own kinds
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"cannot read the weights in {file}: {reason}") from error
+        raise UserError(f"cannot read the weights in {file}: {_reason(error)}") from error
     if not isinstance(stored, dict):
         raise UserError(f"{file} holds a {type(stored).__name__}, not a mapping of names to tensors")
     return stored
 
 
+def _reason(error: Exception) -> str:
+    """Why a file cannot be read; torch's own text offers to run the file's code."""
+    text = str(error)
+    if "TorchScript" in text:
+        return "it is a TorchScript program; save its tensors: torch.save(torch.jit.load(FILE).state_dict(), NEW)"
+    if found := re.search(
+        r"GLOBAL ([\w.]+) was not an allowed global|Unsupported (?:class|global)[: ]+(?:GLOBAL )?([\w.]+)", text
+    ):
+        return (
+            f"it holds an object of {found[1] or found[2]} besides tensors, and loading one runs its code; where the "
+            "file comes from, save the tensors alone: torch.save(net.state_dict(), NEW)"
+        )
+    return text.splitlines()[0] if text else type(error).__name__
+
+
 def net_tensors(stored: Mapping[str, Any]) -> dict[str, Tensor]:
     """Take the net's tensors out of anybody's checkpoint: inner mapping, no wrappers' prefixes."""
     ours = "lightbox" in stored
-    for container in CONTAINERS:
-        if isinstance(stored.get(container), Mapping):
-            stored = stored[container]
-            break
-    tensors = {key: value for key, value in stored.items() if isinstance(value, Tensor)}
+    inner: Mapping[str, Any] | None = stored
+    while inner is not None:
+        stored = inner
+        inner = next((stored[name] for name in CONTAINERS if isinstance(stored.get(name), Mapping)), None)
+    tensors = {key: value for key, value in stored.items() if isinstance(value, Tensor) and key != "n_averaged"}
     stripped = True
     while stripped:
         stripped = False
@@ -108,54 +110,99 @@ def net_tensors(stored: Mapping[str, Any]) -> dict[str, Tensor]:
     return {key.replace("_orig_mod.", ""): value for key, value in tensors.items()}
 
 
-def load_file_into(net: nn.Module, weights: str) -> WeightsReport:
+def load_file_into(net: nn.Module, weights: str, *, by_order: bool = False) -> WeightsReport:
     """Load a local file or run folder into a net; a head of another size stays at its random start."""
-    file = checkpoint_file(Path(weights).expanduser())
-    return load_tensors(net, net_tensors(read_checkpoint(file)), origin=str(file))
+    file = checkpoint_file(locate(weights))
+    if by_order and file.suffix == ".safetensors":
+        raise UserError(
+            f"model.weights_by_order: {file} is sorted by name, as every .safetensors file is; the order in which "
+            "the net had its tensors is lost. Give a .pth file, or rename the tensors"
+        )
+    stored = read_checkpoint(file)
+    tensors = net_tensors(stored)
+    if not tensors:
+        raise UserError(
+            f"{file} holds no tensors that a net could have; its keys are {', '.join(map(str, stored))[:200]}"
+        )
+    return load_tensors(net, tensors, origin=str(file), by_order=by_order)
 
 
-def load_tensors(net: nn.Module, tensors: Mapping[str, Tensor], *, origin: str) -> WeightsReport:
-    """Copy tensors by name and shape; the first layer is adapted between 1 and n channels.
+def load_tensors(
+    net: nn.Module, tensors: Mapping[str, Tensor], *, origin: str, by_order: bool = False
+) -> WeightsReport:
+    """Copy tensors by name and shape, or by order and shape; the first layer is adapted between 1 and 3 channels.
+
+    What was done is returned, and kept as `net.weights_report`.
 
     Raises:
         UserError: a parameter or a norm's statistic outside the head is missing or has another shape.
     """
     own = net.state_dict()
-    for pattern, by in RENAMES:
-        tensors = {key if key in own else pattern.sub(by, key): value for key, value in tensors.items()}
     first = f"{first_layer(net)[0]}.weight"
-    if first in tensors and tensors[first].shape != own[first].shape:
-        tensors = {**tensors, first: _adapted(tensors[first], own[first])}
     head = set(stages(net)[-1].parameters)
+    if by_order:
+        try:
+            source = match_by_order(own, tensors, head=head, first=first)
+        except Mismatch as mismatch:
+            raise UserError(f"model.weights_by_order: {origin} does not fit {type(net).__name__}: {mismatch}") from None
+    else:
+        tensors = _with_names_of(net, tensors)
+        source = {key: key for key in own if key in tensors}
+    have = {key: tensors[other] for key, other in source.items()}
+    if first in have:
+        have[first] = adapted(have[first], own[first])
+    fitting = {key: value for key, value in have.items() if value.shape == own[key].shape}
     needed = {name for name, _ in net.named_parameters()} | {key for key in own if ".running_" in key}
-    fitting = {key: tensors[key] for key in own if key in tensors and tensors[key].shape == own[key].shape}
     wrong = [key for key in own if key in needed and key not in fitting and key not in head]
     if wrong:
         key = wrong[0]
-        file_shape = "missing" if key not in tensors else f"of shape {tuple(tensors[key].shape)}"
-        raise UserError(
+        file_shape = "missing" if key not in have else f"of shape {tuple(have[key].shape)}"
+        messages = [
             f"model.weights: {origin} does not fit {type(net).__name__}: {len(wrong)} of {len(needed)} "
             f"tensors are missing or differ, such as {key}: {file_shape}, not {tuple(own[key].shape)}"
-        )
+        ]
+        try:
+            count = len(match_by_order(own, tensors, head=head, first=first))
+            if not origin.endswith(".safetensors"):
+                messages.append(
+                    f"but its {count} tensors have the net's shapes in the net's order, as if under another project's "
+                    "names: model.weights_by_order=true takes them so"
+                )
+        except Mismatch:
+            pass
+        raise UserError(*messages)
     to_load = OrderedDict(fitting)
     # The versions of the modules: MNASNet refuses to load without its own.
     to_load._metadata = own._metadata  # type: ignore[attr-defined]
     net.load_state_dict(to_load, strict=False)
     report = WeightsReport(
         origin=origin,
-        matched=len(fitting),
+        taken={key: source[key] for key in fitting},
         fresh=tuple(key for key in own if key in head and key not in fitting),
-        unused=tuple(key for key in tensors if key not in fitting),
+        unused=tuple(key for key in tensors if key not in {source[name] for name in fitting}),
+        adapted=tuple(key for key in (first,) if key in fitting and tensors[source[key]].shape != own[key].shape),
+        by_order=by_order,
+        shapes={key: tuple(value.shape) for key, value in own.items()},
     )
-    logger.info(report.line())
+    net.weights_report = report  # type: ignore[assignment]
     return report
 
 
-def _adapted(weight: Tensor, like: Tensor) -> Tensor:
-    """Adapt a first layer's weight where the two differ in the number of channels alone; else leave it."""
-    have, want = weight.shape[1], like.shape[1]
-    if weight.ndim == 2:  # dense on flattened images: only the ratio of the channels is known
-        divisor = math.gcd(have, want)
-        have, want = have // divisor, want // divisor
-    alike = weight.ndim == like.ndim and weight.shape[0] == like.shape[0] and weight.shape[2:] == like.shape[2:]
-    return adapt_weight(weight, have=have, want=want) if alike and {have, want} == {1, 3} else weight
+def _with_names_of(net: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The file's tensors under the net's names as far as they can be told: prefixes, and names of older code.
+
+    timm's families with old names, or with tokens that depend on the image size, bring a function that converts.
+    """
+    own = net.state_dict()
+    for pattern, by in RENAMES:
+        tensors = {key if key in own else pattern.sub(by, key): value for key, value in tensors.items()}
+    tensors = without_prefix(tensors, own.keys())
+    convert = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
+    body = {name: value for name, value in net.named_parameters() if name not in stages(net)[-1].parameters}
+    fits = all(name in tensors and tensors[name].shape == value.shape for name, value in body.items())
+    if convert is None or fits:
+        return tensors
+    try:
+        return dict(convert(dict(tensors), net))
+    except (KeyError, IndexError, RuntimeError, ValueError, AttributeError):  # not a file of this family at all
+        return tensors
