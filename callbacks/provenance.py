@@ -72,6 +72,8 @@ class RunRecord:
 
     def say(self, line: str) -> None:
         """Print a line, and keep it in train.log."""
+        if not self.writes:
+            return
         print(line, flush=True)
         # Past the root logger's level, which is its owner's.
         log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, line, (), None))

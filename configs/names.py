@@ -14,6 +14,7 @@ from configs.errors import nearest
 
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARIES = ("torchvision", "timm")
+TORCH_HUB = ("hub", "torchhub", "torch_hub", "torch.hub")
 _REGISTERED = re.compile(r"^@register_model(?:\(\))?\s*\n(?:@.*\n)*def (\w+)", re.MULTILINE)
 
 
@@ -79,6 +80,12 @@ def known(source: str) -> list[str]:
 
 def unknown_net(name: str, *, source: str | None = None) -> str:
     """Say that there is no such net, and which come near; our own first, then torchvision's, then timm's."""
+    if name in TORCH_HUB:
+        return (
+            f"model={name} is refused: torch.hub runs a repository's own code, whose folders (models, ...) would also "
+            "stand in for ours. Take its weights alone: model=NAME transfer=full model.weights=FILE, and "
+            "model.weights_by_order=true where its names are others"
+        )
     pool = [source] if source else ["own", *LIBRARIES]
     close = [near for one in pool for near in nearest(name, known(one))]
     close = nearest(name, dict.fromkeys(close), n=4) or close

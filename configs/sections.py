@@ -68,7 +68,7 @@ def _not_all_zero(values: list[float]) -> list[float]:
 
 def _one_or_three(values: list[float]) -> list[float]:
     if len(values) not in (1, 3):
-        raise ValueError("a number, or a list of 1 or 3 numbers")
+        raise ValueError("a list of 1 or 3 numbers")
     return values
 
 

@@ -320,3 +320,28 @@ def test_weights_for_another_number_of_classes_are_refused(tmp_path: Path) -> No
     with pytest.raises(UserError, match=r"has 2 weights, and the data has 10 classes"):
         train(["loss.class_weights=[1,2]", f"paths.runs={tmp_path}"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_says_what_it_starts_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Foreign names, three channels and other classes: one line each in the log, and every tensor in a table."""
+    from models.build import build_net
+
+    small = {"depth": 8, "width": 4}
+    other = build_net(name="resnet20", num_classes=3, in_channels=3, image_size=8, arguments=small)
+    tensors = {f"t{i}.{name.split('.')[-1]}": value for i, (name, value) in enumerate(other.state_dict().items())}
+    torch.save(tensors, tmp_path / "foreign, v=1.pth")
+    arguments = ["transfer=full", f"model.weights={tmp_path}/foreign, v=1.pth", "model.weights_by_order=true"]
+    arguments += ["model.depth=8", "model.width=4", "data.mean=0.5", "data.std=0.25", "data.test_images=100"]
+    arguments += [f"paths.runs={tmp_path}", "trainer.max_epochs=1", "callbacks=none", "name=one"]
+    train(arguments)
+    said = capsys.readouterr().out
+    run = tmp_path / "digits-resnet20" / "one"
+    line = "tensors by order; input channels adapted: conv.weight; new at random: head.weight, head.bias; 2 of the file"
+    settled = "mean 0.5, std 0.25; from the data: foreign, v=1.pth does not say, but for data.mean, data.std"
+    for text in (said, (run / "train.log").read_text()):
+        assert line in text and settled in text
+    table = rows(run / "weights.csv")
+    assert table[0] == {"tensor": "conv.weight", "shape": "4x1x3x3", "from": "t0.weight", "how": "adapted"}
+    assert [row["tensor"] for row in table if row["how"] == "new"] == ["head.weight", "head.bias"]
+    tested = [row for row in rows(run / "splits.csv") if row["split"] == "test"]
+    assert len(tested) == 100 and len({row["class"] for row in tested}) == 10

@@ -79,3 +79,16 @@ def test_both_cuts_at_once_are_refused():
     keys, targets = uneven()
     with pytest.raises(UserError, match=r"fraction=0\.5 and data\.per_class=2"):
         splits.subset(keys, targets, fraction=0.5, per_class=2)
+
+
+def test_a_sample_has_the_count_that_was_asked_for_and_the_classes_shares():
+    targets = torch.tensor([0] * 50 + [1] * 30 + [2] * 20)
+    keys = [f"test/{index}" for index in range(100)]
+    chosen = splits.sample(keys, targets, 33, 0)
+    assert chosen.tolist() == sorted(set(chosen.tolist())) and len(chosen) == 33
+    assert targets[chosen].bincount().tolist() == [16, 10, 7]  # exact shares 16.5, 9.9, 6.6
+    assert not torch.equal(chosen, splits.sample(keys, targets, 33, 1))
+    turned = splits.sample(keys[::-1], targets.flip(0), 33, 0)
+    assert {keys[::-1][index] for index in turned} == {keys[index] for index in chosen}
+    with pytest.raises(UserError, match=r"data\.test_images=101: there are 100 test images"):
+        splits.sample(keys, targets, 101, 0)

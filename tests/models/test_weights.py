@@ -1,7 +1,9 @@
 """Weights from local files: what is taken, what is left out and said, and what is refused."""
 
+import argparse
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -177,6 +179,22 @@ def test_a_file_cannot_run_code(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot read the weights in"):
         build(weights=str(tmp_path / "hostile.pth"))
     assert not (tmp_path / "touched").exists()
+
+
+def test_plain_values_of_training_scripts_beside_the_tensors_do_no_harm(tmp_path: Path) -> None:
+    net = build()
+    beside = {"args": argparse.Namespace(lr=0.1, out=Path("x")), "best": np.float64(0.9), "optimizer": {"state": {}}}
+    torch.save({"state_dict": net.state_dict(), "epoch": 3, **beside}, tmp_path / "script.pth")
+    assert equal_but_for_the_head(net, build(weights=str(tmp_path / "script.pth")))
+
+
+def test_whole_nets_and_programs_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    torch.save(nn.Linear(2, 2), tmp_path / "net.pth")
+    with pytest.raises(UserError, match=r"an object of torch\.nn\.modules\.linear\.Linear .*state_dict\(\), NEW"):
+        build(weights=str(tmp_path / "net.pth"))
+    torch.save({"epoch": 3, "history": [1.0]}, tmp_path / "none.pth")
+    with pytest.raises(UserError, match="no tensors that a net could have; its keys are epoch, history"):
+        build(weights=str(tmp_path / "none.pth"))
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
