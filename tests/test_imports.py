@@ -98,10 +98,10 @@ STREETS: dict[str, Callable[[Import, set[str]], bool]] = {
         i.within("comparison")
         and (i.top in {"torch", "torchvision", "lightning", "torchmetrics", "models", "datamodules"})
     ),
-    "models and datamodules take from configs only errors and preprocessing": lambda i, _: (
+    "models and datamodules take from configs only errors, preprocessing and weight_files": lambda i, _: (
         (i.within("models") or i.within("datamodules"))
         and i.top == "configs"
-        and not i.reaches("configs.errors", "configs.preprocessing")
+        and not i.reaches("configs.errors", "configs.preprocessing", "configs.weight_files")
     ),
     "wandb: callbacks/tracking.py alone": lambda i, _: (
         i.reaches("wandb", "lightning.pytorch.loggers.WandbLogger", "lightning.pytorch.loggers.wandb")
@@ -192,8 +192,8 @@ PLANTED = [
     ("configs/a.py", "def f():\n    import torch", "configs never import torch"),
     ("configs/a.py", "def f():\n    from timm import list_models", "configs never import torch"),
     ("comparison/a.py", "def f():\n    from models.load import load_run", "comparison never imports torch"),
-    ("models/a.py", "from configs.schema import RunConfig", "only errors and preprocessing"),
-    ("datamodules/a.py", "from configs import compose", "only errors and preprocessing"),
+    ("models/a.py", "from configs.schema import RunConfig", "only errors, preprocessing and weight_files"),
+    ("datamodules/a.py", "from configs import compose", "only errors, preprocessing and weight_files"),
     ("callbacks/pictures.py", "def f():\n    import wandb", "wandb: callbacks/tracking.py alone"),
     (
         "train.py",

