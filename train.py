@@ -107,8 +107,11 @@ def build_data(config: "RunConfig", **feeding: Any) -> tuple[Any, "Preprocessing
     return data, preprocessing
 
 
-def load_data(config: "RunConfig") -> Any:
-    """The data module that `data._target_` names, on disk and ready to be asked for its classes."""
+def load_data(config: "RunConfig", *, for_scoring: bool = False) -> Any:
+    """The data module that `data._target_` names, on disk and ready to be asked for its classes.
+
+    `for_scoring` takes data that are only scored, without training images.
+    """
     from importlib import import_module
 
     from configs.runs import rooted
@@ -116,6 +119,7 @@ def load_data(config: "RunConfig") -> Any:
     module, _, name = config.data.target.rpartition(".")
     root = None if config.data.root is None else rooted(config.data.root)
     data = getattr(import_module(module), name)(root=root, data_dir=rooted(config.paths.data), **config.data.arguments)
+    data.for_scoring = for_scoring
     data.prepare_data()
     return data
 

@@ -149,6 +149,12 @@ def guesses(images: Sequence[tuple[str, Tensor, Sequence[tuple[str, float]]]]) -
     return f'<div class="tiles">\n{chr(10).join(found)}\n</div>' if found else ""
 
 
+def values_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Plain values in rows below their columns; the first of a row is its name."""
+    lines = ["".join(f"<td>{escape(str(value))}</td>" for value in row) for row in rows]
+    return table(columns, [f"<tr>{line}</tr>" for line in lines])
+
+
 def facts(values: Mapping[str, Any]) -> str:
     """A name and a value a row; nothing where there are none."""
     if not values:

@@ -36,8 +36,15 @@ def compose(overrides: Sequence[str] = ()) -> RunConfig:
     return compose_jobs(overrides)[0]
 
 
-def compose_jobs(overrides: Sequence[str], multirun: bool = False) -> list[RunConfig]:
+def compose_jobs(
+    overrides: Sequence[str], multirun: bool = False, *, stored: Mapping[str, Any] | None = None
+) -> list[RunConfig]:
     """All checked configurations of a grid, in the order in which they will run; one without `multirun`.
+
+    Args:
+        overrides: `group=choice` and `key=value`, as on the command line.
+        multirun: whether several values of a key make a grid.
+        stored: the configuration of an earlier run, which the overrides are put on top of.
 
     Raises:
         UserError: all mistakes of all jobs together.
@@ -53,7 +60,7 @@ def compose_jobs(overrides: Sequence[str], multirun: bool = False) -> list[RunCo
         compositions[tuple(given.items())] = compose_groups(given)
     for composition in compositions.values():
         wrong += composition.problems
-    wrong += _read_values(lines, compositions.values(), grid=multirun)
+    wrong += _read_values(lines, compositions.values(), stored or {}, grid=multirun)
     jobs: list[RunConfig] = []
     readable = [[(line, value) for value in line.values] for line in lines if line.values]
     count = math.prod(len(pairs) for pairs in readable)
@@ -62,7 +69,7 @@ def compose_jobs(overrides: Sequence[str], multirun: bool = False) -> list[RunCo
     for index, job in enumerate(itertools.islice(itertools.product(*readable), literal.MOST_JOBS)):
         given = {line.key: value for line, value in job if line.is_group}
         tail = f"-{index}" if count > 1 else ""
-        config, found = _check(list(job), compositions[tuple(given.items())], tail, grid=multirun)
+        config, found = _check(list(job), compositions[tuple(given.items())], tail, grid=multirun, stored=stored)
         wrong += found
         if config is not None:
             config.command = _command(job) if multirun else list(overrides)
@@ -96,9 +103,14 @@ def _read_choices(line: Line, *, grid: bool) -> list[str]:
     return []
 
 
-def _read_values(lines: Iterable[Line], compositions: Iterable[Composition], *, grid: bool) -> list[str]:
+def _read_values(
+    lines: Iterable[Line], compositions: Iterable[Composition], stored: Mapping[str, Any], *, grid: bool
+) -> list[str]:
     """Fill in the values of all lines that are no group choices; return what is wrong with them."""
-    compositions = list(compositions)
+    lines = list(lines)
+    chosen = {line.key for line in lines if line.is_group}
+    kept = {section: values for section, values in stored.items() if section not in chosen}
+    raws = [{**composition.raw, **kept} for composition in compositions]
     wrong = []
     for line in lines:
         if line.is_group:
@@ -106,7 +118,7 @@ def _read_values(lines: Iterable[Line], compositions: Iterable[Composition], *, 
         if line.delete:
             line.values = [None]
             continue
-        kinds = [_parameter(line.keys, composition.raw) for composition in compositions]
+        kinds = [_parameter(line.keys, raw) for raw in raws]
         is_text = line.key in text_keys() or any(kind and kind.is_text for kind in kinds)
         if literal.is_literal(line, is_text=is_text, grid=grid):
             is_path = line.key in path_keys() or any(kind and kind.is_path for kind in kinds)
@@ -134,7 +146,9 @@ def _parameter(keys: Keys, raw: Mapping[str, Any]) -> signatures.Parameter | Non
         return None
 
 
-def _check(job: Job, composition: Composition, tail: str, *, grid: bool) -> tuple[RunConfig | None, list[str]]:
+def _check(
+    job: Job, composition: Composition, tail: str, *, grid: bool, stored: Mapping[str, Any] | None = None
+) -> tuple[RunConfig | None, list[str]]:
     """One job: its values on top of its files, all mistakes found; no configuration if there are any.
 
     Args:
@@ -142,6 +156,7 @@ def _check(job: Job, composition: Composition, tail: str, *, grid: bool) -> tupl
         composition: the files.
         tail: what a fixed `name` gets, so that the runs of a grid are told apart.
         grid: whether it is a job of a multirun, which writes no report unless it is asked for.
+        stored: the configuration of an earlier run, where the job is one on top of it.
     """
     raw = copy.deepcopy(composition.raw)
     wrong = _apply(job, raw, tail)
@@ -150,7 +165,7 @@ def _check(job: Job, composition: Composition, tail: str, *, grid: bool) -> tupl
         typed=(line.keys for line, _ in job if not line.is_group),
         chosen=(line.key for line, _ in job if line.is_group),
     )
-    folder, stored = None, None
+    folder = None
     if raw.get("resume") is not None:
         try:
             folder, stored = resume.resumed_from(raw)

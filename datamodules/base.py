@@ -55,6 +55,8 @@ class ImageDataModule(lightning.LightningDataModule):
     task: ClassVar[str] = "classification"
     in_memory: ClassVar[bool] = True
     """Whether the images are arrays, which need no worker; else they are files, decoded to size in the workers."""
+    for_scoring: bool = False
+    """Set before `prepare_data` where other data than a run's own are scored, which need no training images."""
     class_names: tuple[str, ...]
     channels: int
     image_size: int
@@ -297,6 +299,8 @@ class ImageDataModule(lightning.LightningDataModule):
             torch.cuda.manual_seed(number)
 
     def _cut(self, sources: Mapping[str, Source]) -> dict[str, Source]:
+        if self.for_scoring and "train" not in sources:
+            return dict(sources)
         train = sources["train"]
         if "val" in sources:
             val = sources["val"]

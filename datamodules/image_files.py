@@ -97,7 +97,7 @@ class ImageFiles(ImageDataModule):
             looks=self.near_duplicates is not None,
         )
         reasons = [one.reason for one in seen]
-        if "train" in listing.splits:
+        if "train" in listing.splits and not self.for_scoring:
             trained = {
                 label
                 for label, split, reason in zip(listing.labels, listing.splits, reasons, strict=True)
@@ -110,7 +110,7 @@ class ImageFiles(ImageDataModule):
         self._seen = [one for one, reason in zip(seen, reasons, strict=True) if reason is None]
         self._sizes = np.array([one.size for one in self._seen], dtype=np.int64)
         self.class_names = tuple(sorted(set(listing.labels), key=natural))
-        if len(self.class_names) < 2:
+        if len(self.class_names) < (1 if self.for_scoring else 2):
             raise UserError(
                 f"data.root={self.root}: {len(self.class_names)} class with readable images, and a net needs two to "
                 f"tell apart; {summary(listing.left_out) or 'nothing was left out'}"
@@ -154,6 +154,8 @@ class ImageFiles(ImageDataModule):
             shares = [("test", self.test_fraction), ("val", self.val_fraction)]
             return splits.threshold(units, targets, shares, self.split_seed)
         if "train" not in chosen:
+            if self.for_scoring:
+                return chosen
             raise UserError(
                 f"data.root={self.root}: no file is in split train, only in {', '.join(sorted(set(chosen)))}"
             )
@@ -203,12 +205,12 @@ class ImageFiles(ImageDataModule):
         counts = {
             split: torch.bincount(source.targets, minlength=len(self.class_names)) for split, source in found.items()
         }
-        train = counts.get("train", torch.zeros(len(self.class_names), dtype=torch.int64))
-        named = sorted(zip(train.tolist(), self.class_names, strict=True), key=lambda one: -one[0])
+        first = next(iter(found))  # train, but for data that are scored only
+        named = sorted(zip(counts[first].tolist(), self.class_names, strict=True), key=lambda one: -one[0])
         shown = named if len(named) <= 10 else [*named[:2], *named[-2:]]
         classes = ", ".join(f"{name} {count}" for count, name in shown)
         parts = [
-            f"{len(self.class_names)} classes ({classes}{'' if shown == named else ', the ends of them'} in train)",
+            f"{len(self.class_names)} classes ({classes}{'' if shown == named else ', the ends of them'} in {first})",
             ", ".join(f"{split} {len(source)}" for split, source in found.items()) + " images",
             f"largest class {named[0][0] / max(named[-1][0], 1):.3g} times the smallest",
         ]
@@ -219,7 +221,7 @@ class ImageFiles(ImageDataModule):
             lacking = [name for name, count in zip(self.class_names, counts.get(split, ()), strict=False) if not count]
             if split in counts and lacking:
                 lines.append(f"{split} has no image of {', '.join(lacking[:10])}{', ...' if len(lacking) > 10 else ''}")
-        if "test" not in found:
+        if "test" not in found and not self.for_scoring:
             lines.append("there are no test images: the run ends without a test")
         same = in_two_splits(listing.keys, listing.splits, self._seen)
         if same:

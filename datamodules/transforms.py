@@ -30,7 +30,7 @@ def fit_to(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
         interpolation = InterpolationMode(preprocessing.interpolation)
         images = v2.resize(images, [preprocessing.resize], interpolation=interpolation, antialias=True)
         images = v2.center_crop(images, [size, size])
-    return _with_channels(images, preprocessing.channels)
+    return with_channels(images, preprocessing.channels)
 
 
 def normalise(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
@@ -53,7 +53,7 @@ def _scale_and_bias(
     return scale.float().view(-1, 1, 1).to(device), bias.float().view(-1, 1, 1).to(device)  # (C, 1, 1)
 
 
-def _with_channels(images: torch.Tensor, channels: int) -> torch.Tensor:
+def with_channels(images: torch.Tensor, channels: int) -> torch.Tensor:
     """Repeat grey to RGB, or take the luma of RGB (ITU-R 601, as torchvision and PIL do)."""
     if images.shape[1] == channels:
         return images

@@ -42,6 +42,15 @@ def test_commands_of_the_other_scripts_compose(script, command):
     assert import_module(KEYS_OF[script]).compose_jobs(shlex.split(command), multirun=False)
 
 
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"python evaluate\.py([^`\n|&]*)", README))))
+def test_commands_of_evaluate_compose(command, tmp_path):
+    for name in ("first", "second"):
+        (tmp_path / "digits-mlp" / name / "checkpoints").mkdir(parents=True)
+        (tmp_path / "digits-mlp" / name / "checkpoints" / "best.ckpt").write_text("")
+    words = [word.replace("run=RUN", "run=first") for word in shlex.split(command)]
+    assert import_module("configs.evaluate").compose_jobs([*words, f"paths.runs={tmp_path}"], multirun=False)
+
+
 def test_the_two_commands_stand_there():
     assert "\n    pip install -e . && python train.py\n" in README
     assert '\n    pip install -e ".[dev]" && python -m pytest\n' in README

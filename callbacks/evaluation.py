@@ -1,0 +1,410 @@
+"""What an evaluation leaves behind: metrics.json, tables as CSV, figures, and a page to look at."""
+
+import json
+import shlex
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from callbacks import charts, evaluation_charts, page
+from callbacks.figures import record_figure
+from callbacks.provenance import RunRecord
+from callbacks.scores import HardImage, class_scores, confusion
+from configs.errors import UserError
+from models.inference import average
+from models.metrics import INTERVALS, MEANING, PerImage, bootstrap_intervals, per_image, reliability, scores
+
+SHOWN = 24
+"""Images of a section of the page."""
+CONFUSIONS, EXAMPLES = 10, 8
+"""Confusions whose images are shown, and how many of each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probabilities:
+    """float64 (N, K) in the order of the images, and the seconds that computing them took."""
+
+    probs: Tensor
+    seconds: float
+
+
+def gathered(parts: Sequence[Sequence[tuple[Tensor, Tensor]]], seconds: Sequence[float]) -> Probabilities:
+    """Bring the batches (indices, probabilities) of all processes into the order of the images."""
+    batches = [batch for part in parts for batch in part]
+    if not batches:
+        return Probabilities(probs=torch.zeros(0, 0), seconds=sum(seconds))
+    indices = torch.cat([one for one, _ in batches])
+    return Probabilities(probs=torch.cat([one for _, one in batches])[indices.argsort()], seconds=sum(seconds))
+
+
+def write_evaluation(
+    folder: Path,
+    *,
+    split: str,
+    views: str,
+    images: Any,
+    class_names: Sequence[str],
+    found: Mapping[tuple[int, str], Probabilities],
+    facts: Mapping[str, Any],
+    pictures: Callable[[Sequence[int]], Tensor],
+    bootstrap: int,
+    seed: int,
+    hardest: int,
+    command: Sequence[str],
+) -> dict[str, float]:
+    """Write everything; return the metrics, as `test/accuracy` and the like.
+
+    Args:
+        folder: of the results; made where it is missing.
+        split: what was scored.
+        views: how.
+        images: keys, paths, splits and targets of the images.
+        class_names: K names.
+        found: probabilities by (number of the member, views), the centre among them.
+        facts: plain values about data and members.
+        pictures: images uint8 (N, C, H, W) at given indices.
+        bootstrap: resamples for the intervals.
+        seed: of the resamples.
+        hardest: rows of hardest.csv and easiest.csv.
+        command: the overrides as typed.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"output={folder}: cannot be written ({error.strerror or error})") from error
+    record = RunRecord(folder, {})
+    members = [one["name"] for one in facts["members"]]
+    probs = average([found[number, views].probs for number in range(len(members))])
+    each = per_image(probs, images.targets)
+    values, intervals = scores(each), bootstrap_intervals(each, resamples=bootstrap, seed=seed)
+    counts = confusion(each.targets, each.predicted, len(class_names))
+    per_class = class_scores(counts, tuple(class_names))
+    gains = gain_table(found, members, views, images.targets, seed=seed, resamples=bootstrap)
+    metrics = {f"{split}/{name}": value for name, value in values.items()}
+    trained_on = max(one["trained_on_images"] for one in facts["members"])
+    document = {
+        "schema": 1,
+        "split": split,
+        "views": views,
+        "images": len(each.targets),
+        "metrics": metrics,
+        "intervals": {f"{split}/{name}": ends for name, ends in intervals.items()},
+        "interval": f"95 % percentile bootstrap over the images, {bootstrap} resamples, seed {seed}",
+        "meaning": {f"{split}/{name}": MEANING[name] for name in values},
+        "per_class": [vars(one) for one in per_class],
+        "confusion": counts.tolist(),
+        "calibration": [
+            dict(zip(("low", "high", "images", "confidence", "accuracy"), row, strict=True))
+            for row in reliability(each)
+        ],
+        "trained_on_images": trained_on,
+        **facts,
+    }
+    record.write("metrics.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    write_tables(record, images, each, probs, class_names, hardest)
+    record.write_table("gain.csv", tuple(gains[0]), [tuple(row.values()) for row in gains])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of fonts that lack a letter of a class name
+        record.write(
+            "report.html",
+            page.page(
+                title=f"{' + '.join(members)}: {split}, {views}",
+                status="evaluation",
+                lead=lead(document, facts),
+                sections=[
+                    page.cards(headline(values, intervals, len(each.targets))),
+                    gain_section(gains),
+                    class_section(record, counts, class_names, per_class),
+                    calibration_section(record, each),
+                    confusion_section(record, each, probs, counts, images, class_names, pictures),
+                    *image_sections(each, probs, images, class_names, pictures),
+                    page.section("Metrics", page.values_table(*metrics_rows(values, intervals))),
+                    page.section("Repeat it", page.command(shlex.join(["python", "evaluate.py", *command]))),
+                    page.section("Members", *(page.facts(one) for one in facts["members"])),
+                ],
+            ),
+        )
+    say(split, values, intervals, gains, trained_on, len(each.targets))
+    print(f"evaluation: {folder}", flush=True)
+    return metrics
+
+
+def write_tables(
+    record: RunRecord, images: Any, each: PerImage, probs: Tensor, class_names: Sequence[str], hardest: int
+) -> None:
+    """predictions.csv with every image; hardest.csv and easiest.csv, by the loss of the true class."""
+    columns = ("path", "key", "split", "target", "prediction", "correct", "probability", "loss")
+    table = [
+        (path, key, split, class_names[target], class_names[guess], str(right).lower(), f"{sure:.9g}", f"{loss:.9g}")
+        for path, key, split, target, guess, right, sure, loss in zip(
+            images.paths,
+            images.keys,
+            images.splits,
+            each.targets.tolist(),
+            each.predicted.tolist(),
+            each.correct.tolist(),
+            each.confidence.tolist(),
+            each.loss.tolist(),
+            strict=True,
+        )
+    ]
+    by_class = [f"probability of {name}" for name in class_names]
+    rows = ((*row, *(f"{value:.9g}" for value in own)) for row, own in zip(table, probs.tolist(), strict=True))
+    record.write_table("predictions.csv", (*columns, *by_class), rows)
+    order = each.loss.argsort(descending=True, stable=True).tolist()
+    record.write_table("hardest.csv", columns, [table[index] for index in order[:hardest]])
+    record.write_table("easiest.csv", columns, [table[index] for index in order[::-1][:hardest]])
+
+
+def gain_table(
+    found: Mapping[tuple[int, str], Probabilities],
+    members: Sequence[str],
+    views: str,
+    targets: Tensor,
+    *,
+    seed: int,
+    resamples: int,
+) -> list[dict[str, Any]]:
+    """One row for each member and kind of views, and for their average: accuracy, gain, seconds an image.
+
+    The gain of other views is against the same net's centre; the gain of an ensemble against its best member.
+    """
+    kinds = list(dict.fromkeys(("centre", views)))
+    rows: list[dict[str, Any]] = []
+    right: dict[tuple[str, str], Tensor] = {}
+
+    def add(name: str, kind: str, parts: Sequence[Probabilities], against: tuple[str, str] | None) -> None:
+        each = per_image(average([one.probs for one in parts]), targets)
+        right[name, kind] = each.correct.double()
+        row: dict[str, Any] = {"scored": name, "views": kind, **_chosen(scores(each))}
+        row |= {"gain": None, "gain_low": None, "gain_high": None, "against": None}
+        row |= {"seconds_per_image": sum(one.seconds for one in parts) / len(targets), "cost": None}
+        if against is not None:
+            base = next(one for one in rows if (one["scored"], one["views"]) == against)
+            difference = right[name, kind] - right[against]
+            low, high = _interval(difference, seed=seed, resamples=resamples)
+            row |= {"gain": difference.mean().item(), "gain_low": low, "gain_high": high, "against": " ".join(against)}
+            row["cost"] = row["seconds_per_image"] / base["seconds_per_image"] if base["seconds_per_image"] else None
+        rows.append(row)
+
+    for number, name in enumerate(members):
+        for kind in kinds:
+            add(name, kind, [found[number, kind]], None if kind == "centre" else (name, "centre"))
+    if len(members) > 1:
+        for kind in kinds:
+            best = max(members, key=lambda name: right[name, kind].mean().item())
+            parts = [found[number, kind] for number in range(len(members))]
+            add(f"ensemble of {len(members)}", kind, parts, (best, kind))
+    return rows
+
+
+def _chosen(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: values[name] for name in ("accuracy", "f1_macro", "loss", "ece")}
+
+
+def _interval(values: Tensor, *, seed: int, resamples: int) -> tuple[float | None, float | None]:
+    """95 % percentile interval of a mean: the same images are drawn for both sides of a difference."""
+    if not resamples:
+        return None, None
+    draws = torch.Generator().manual_seed(seed)
+    means = [values[torch.randint(len(values), (len(values),), generator=draws)].mean() for _ in range(resamples)]
+    low, high = torch.stack(means).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return low, high
+
+
+def lead(document: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """One line about what was scored."""
+    parts = [f"{document['images']} images", f"{facts['data']['name']}", time.strftime("%Y-%m-%d %H:%M")]
+    if facts["classes_without_images"]:
+        parts.insert(1, f"no image of {', '.join(facts['classes_without_images'][:6])}")
+    if facts["left_out_images"]:
+        parts.insert(1, f"{facts['left_out_images']} images of unknown classes left out")
+    if document["trained_on_images"]:
+        parts.insert(1, f"{document['trained_on_images']} of them were trained on: no measure of new images")
+    return " · ".join(parts)
+
+
+def headline(values: Mapping[str, float], intervals: Mapping[str, Sequence[float]], count: int) -> list[Any]:
+    """Name, value and interval of the cards."""
+    titles = {
+        "accuracy": "accuracy",
+        "accuracy_macro": "macro accuracy",
+        "f1_macro": "macro F1",
+        "top5_accuracy": "top-5 accuracy",
+        "loss": "loss (NLL)",
+        "brier": "Brier score",
+        "ece": "calibration error",
+    }
+    return [
+        (title, f"{values[name]:.4f}", _ends(intervals.get(name)) or f"{count} images")
+        for name, title in titles.items()
+        if name in values
+    ]
+
+
+def _ends(interval: Sequence[float] | None) -> str:
+    return "" if interval is None else f"95 % {interval[0]:.4f} to {interval[1]:.4f}"
+
+
+def metrics_rows(
+    values: Mapping[str, float], intervals: Mapping[str, Sequence[float]]
+) -> tuple[Sequence[str], list[Sequence[str]]]:
+    """Columns and rows of the table of all metrics, with what each means."""
+    rows = [
+        (name, f"{value:.4f}", _ends(intervals.get(name)) if name in INTERVALS else "", MEANING[name])
+        for name, value in values.items()
+    ]
+    return ("metric", "value", "interval", "meaning"), [list(row) for row in rows]
+
+
+def gain_section(gains: Sequence[Mapping[str, Any]]) -> str:
+    """The table of views and members, where there is more than one row."""
+    if len(gains) < 2:
+        return ""
+
+    def shown(value: float | None, form: str) -> str:
+        return "" if value is None else format(value, form)
+
+    rows = [
+        (
+            row["scored"],
+            row["views"],
+            f"{row['accuracy']:.4f}",
+            f"{row['loss']:.4f}",
+            shown(row["gain"], "+.4f"),
+            "" if row["gain_low"] is None else f"{row['gain_low']:+.4f} to {row['gain_high']:+.4f}",
+            f"{row['seconds_per_image'] * 1000:.3f}",
+            "" if row["cost"] is None else f"{row['cost']:.1f} x",
+        )
+        for row in gains
+    ]
+    columns = ("scored", "views", "accuracy", "loss", "gain", "95 % of the gain", "ms an image", "cost")
+    return page.section(
+        "Gain and cost",
+        page.values_table(columns, rows),
+        note="Gain of other views: against the centre of the same net; of an ensemble: against its best member. "
+        "The interval draws the same images for both. Time is that of the nets, without reading files.",
+    )
+
+
+def class_section(record: RunRecord, counts: Tensor, class_names: Sequence[str], per_class: Any) -> str:
+    """Confusion matrix and scores class by class."""
+    matrix = record_figure(record, "confusion_matrix", charts.confusion_matrix(counts, class_names))
+    return page.section(
+        "Class by class",
+        '<div class="sides">',
+        page.pictures({"confusion matrix": matrix}),
+        f"<div>{page.class_table(per_class)}{page.confusions_table(counts, class_names)}</div>",
+        "</div>",
+        note="Confusion matrix: a row holds the images of a true class, its shade is the share of the row.",
+    )
+
+
+def confusion_section(
+    record: RunRecord,
+    each: PerImage,
+    probs: Tensor,
+    counts: Tensor,
+    images: Any,
+    class_names: Sequence[str],
+    pictures: Callable[[Sequence[int]], Tensor],
+) -> str:
+    """The images behind the cells of the confusion matrix that hold the most mistakes, the surest first."""
+    mistakes = counts.clone().fill_diagonal_(0)
+    cells = mistakes.flatten().argsort(descending=True, stable=True)[:CONFUSIONS].tolist()
+    parts, rows = [], []
+    for cell in cells:
+        true, guess = divmod(cell, len(class_names))
+        if not mistakes[true, guess]:
+            break
+        behind = ((each.targets == true) & (each.predicted == guess)).nonzero()[:, 0]
+        surest = behind[each.confidence[behind].argsort(descending=True, stable=True)][:EXAMPLES].tolist()
+        title = f"{class_names[true]} taken for {class_names[guess]}: {len(behind)}"
+        shown = _tiles(surest, each, probs, pictures)
+        rows.append((title, torch.stack([one.image for one in shown])))
+        parts.append(f"<h3>{page.escape(title)}</h3>{page.tiles(shown, class_names, images.paths)}")
+    if rows:
+        record_figure(record, "confusions", evaluation_charts.rows_of_images(rows))
+    return page.section(
+        "Images behind the most frequent confusions",
+        *parts,
+        note="Each cell of the matrix is a filter of predictions.csv: its columns target and prediction.",
+    )
+
+
+def calibration_section(record: RunRecord, each: PerImage) -> str:
+    """Reliability diagram."""
+    file = record_figure(record, "reliability", evaluation_charts.reliability_diagram(reliability(each)))
+    return page.section(
+        "Calibration",
+        page.pictures({"reliability diagram": file}),
+        note="Of the images about which the net is 80 % sure, are 80 % right? Bars below the line: too sure of itself.",
+    )
+
+
+def image_sections(
+    each: PerImage,
+    probs: Tensor,
+    images: Any,
+    class_names: Sequence[str],
+    pictures: Callable[[Sequence[int]], Tensor],
+) -> list[str]:
+    """Hardest images, surest mistakes, easiest images."""
+    order = each.loss.argsort(descending=True, stable=True).tolist()
+    wrong = (~each.correct).nonzero()[:, 0]
+    surest = wrong[each.confidence[wrong].argsort(descending=True, stable=True)].tolist()
+    titled = {
+        "Hardest images": (order[:SHOWN], "Highest loss first; more rows in hardest.csv."),
+        "Most confident mistakes": (surest[:SHOWN], "By the probability of the wrong class."),
+        "Easiest images": (order[::-1][:SHOWN], "Lowest loss first; more rows in easiest.csv."),
+    }
+    return [
+        page.section(title, page.tiles(_tiles(chosen, each, probs, pictures), class_names, images.paths), note=note)
+        for title, (chosen, note) in titled.items()
+        if chosen
+    ]
+
+
+def _tiles(
+    indices: Sequence[int], each: PerImage, probs: Tensor, pictures: Callable[[Sequence[int]], Tensor]
+) -> list[HardImage]:
+    if not indices:
+        return []
+    return [
+        HardImage(
+            index=index,
+            image=picture.cpu(),
+            true=int(each.targets[index]),
+            predicted=int(each.predicted[index]),
+            true_probability=probs[index, each.targets[index]].item(),
+            predicted_probability=each.confidence[index].item(),
+            loss=each.loss[index].item(),
+        )
+        for index, picture in zip(indices, pictures(indices), strict=True)
+    ]
+
+
+def say(
+    split: str,
+    values: Mapping[str, float],
+    intervals: Mapping[str, Sequence[float]],
+    gains: Sequence[Mapping[str, Any]],
+    trained_on: int,
+    count: int,
+) -> None:
+    """The figures on the screen."""
+    for name, value in values.items():
+        print(f"{split}/{name:<18} {value:.4f}  {_ends(intervals.get(name))}".rstrip(), flush=True)
+    for row in gains if len(gains) > 1 else ():
+        gain = "" if row["gain"] is None else f", {row['gain']:+.4f} against {row['against']}"
+        cost = "" if row["cost"] is None else f" ({row['cost']:.1f} x)"
+        speed = f"{row['seconds_per_image'] * 1000:.3f} ms an image{cost}"
+        print(f"{row['scored']} {row['views']}: accuracy {row['accuracy']:.4f}{gain}, {speed}", flush=True)
+    if trained_on:
+        print(f"{trained_on} of the {count} images were trained on: no measure of new images", flush=True)

@@ -1,0 +1,217 @@
+"""Images on their way to be scored: whole batches in order, prepared in as many ways as there are nets and views."""
+
+import hashlib
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from configs.errors import UserError
+from datamodules.loading import batch_loader
+from datamodules.sources.source import Source
+
+Prepare = Callable[[torch.Tensor], torch.Tensor]
+"""uint8 ``(B, C, H, W)`` -> uint8 ``(B, V, channels, size, size)``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedBatch:
+    """Views by the name of their preparation, uint8 ``(B, V, C, S, S)`` on the device, and which images they are."""
+
+    views: dict[str, torch.Tensor]
+    indices: torch.Tensor
+
+
+class PreparedImages:
+    """Decode and prepare a batch of files, one after another: their sizes differ. Runs in a loader's workers."""
+
+    def __init__(self, source: Source, prepare: Mapping[str, Prepare], channels: int) -> None:
+        self.source = source
+        self.prepare = dict(prepare)
+        self.channels = channels
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, indices: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, of files that it reads all the same
+            images = [self.source.image(index, self.channels)[None] for index in indices.tolist()]
+        views = {name: torch.cat([cut(image) for image in images]) for name, cut in self.prepare.items()}
+        return views, indices
+
+
+class ScoredImages:
+    """The images of one or several splits, one after the other, with targets in a net's own numbering.
+
+    Args:
+        data: a data module that is set up.
+        splits: their names.
+        places: for each class of the data its place among the net's classes; images of a class without one are left
+            out.
+        channels: that files are read with; arrays come as they are stored.
+        workers: processes that read files.
+
+    Raises:
+        UserError: the data have no such split, or no image is left.
+    """
+
+    def __init__(
+        self, data: Any, splits: Sequence[str], *, places: Sequence[int | None], channels: int, workers: int
+    ) -> None:
+        lacking = [split for split in splits if split not in data.splits]
+        if lacking:
+            raise UserError(f"split={lacking[0]}: there are no such images; there is {', '.join(data.splits)}, all")
+        self.in_memory: bool = data.in_memory
+        self.channels = channels
+        self.workers = workers
+        self.keys: list[str] = []
+        self.paths: list[str] = []
+        self.splits: list[str] = []
+        self.left_out = 0
+        self._parts: list[tuple[Any, torch.Tensor]] = []
+        targets = []
+        mapped = torch.tensor([-1 if place is None else place for place in places])
+        for split in splits:
+            source = data.splits[split]
+            kept = (mapped[source.targets] >= 0).nonzero()[:, 0]
+            self.left_out += len(source) - len(kept)
+            self._parts.append((source, kept))
+            targets.append(mapped[source.targets[kept]])
+            keys = [source.keys[index] for index in kept.tolist()]
+            folder: Path | None = getattr(source, "folder", None)
+            self.keys += keys
+            self.paths += keys if folder is None else [str(folder / key) for key in keys]
+            self.splits += [split] * len(keys)
+        self.targets = torch.cat(targets)
+        """int64 ``(N,)``."""
+        if not self.keys:
+            raise UserError(f"split={','.join(splits)}: no image is left")
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def batches(
+        self,
+        prepare: Mapping[str, Prepare],
+        *,
+        batch_size: int,
+        device: torch.device | str = "cpu",
+        chosen: torch.Tensor | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ) -> Iterator[PreparedBatch]:
+        """Yield the batches of one process, each image once.
+
+        Processes take turns at whole batches, so that what stands in a batch, and with it every rounding, does not
+        depend on their number.
+
+        Args:
+            prepare: what is done to each image, by a name.
+            batch_size: images at once.
+            device: of the views; arrays are prepared on it, files in the workers.
+            chosen: int64 indices of the images in ascending order, None for all.
+            rank: this process.
+            world: number of processes.
+        """
+        start = turn = 0
+        for source, kept in self._parts:
+            own = (
+                torch.arange(len(kept)) if chosen is None else chosen[(chosen >= start) & (chosen < start + len(kept))]
+            )
+            own = own if chosen is None else own - start
+            batches = list(own.split(batch_size)) if len(own) else []
+            mine = [batch for number, batch in enumerate(batches, turn) if number % world == rank]
+            turn += len(batches)
+            for places, views in self._read(source, kept, mine, prepare, device):
+                yield PreparedBatch(views=views, indices=places + start)
+            start += len(kept)
+
+    def _read(
+        self,
+        source: Any,
+        kept: torch.Tensor,
+        batches: list[torch.Tensor],
+        prepare: Mapping[str, Prepare],
+        device: torch.device | str,
+    ) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
+        if self.in_memory:
+            for places in batches:
+                images = source[kept[places]][0].to(device)
+                yield places, {name: cut(images) for name, cut in prepare.items()}
+            return
+        reader = PreparedImages(source, prepare, self.channels)
+        wanted: Any = [kept[places] for places in batches]
+        workers = min(self.workers, len(wanted))
+        for places, (views, _) in zip(batches, batch_loader(reader, wanted, workers=workers), strict=True):
+            yield places, {name: images.to(device, non_blocking=True) for name, images in views.items()}
+
+    def pictures(self, prepare: Prepare, indices: Sequence[int]) -> torch.Tensor:
+        """Return the first view of the images at ``indices``, in that order, uint8 ``(N, channels, S, S)``."""
+        wanted = torch.tensor(sorted(set(indices)))
+        found: dict[int, torch.Tensor] = {}
+        for batch in self.batches({"": prepare}, batch_size=256, chosen=wanted):
+            found.update(zip(batch.indices.tolist(), batch.views[""][:, 0], strict=True))
+        return torch.stack([found[index] for index in indices])
+
+    def found_in(self, trained: Sequence[str], *, folder: Path | None, same_data: bool) -> list[int]:
+        """Return the indices of the images that another run trained on.
+
+        Args:
+            trained: keys of its training images.
+            folder: what they are relative to, where they are files.
+            same_data: whether its keys are those of the same data set; else files are compared by their content, and
+                arrays not at all.
+        """
+        if same_data:
+            keys = set(trained)
+            return [index for index, key in enumerate(self.keys) if key in keys]
+        if self.in_memory or folder is None:
+            return []
+        own: dict[int, list[int]] = {}
+        for index, path in enumerate(self.paths):
+            own.setdefault(_size(Path(path)), []).append(index)
+        theirs = {_digest(path) for path in (folder / key for key in trained) if _size(path) in own}
+        sizes = {_size(path) for path in (folder / key for key in trained)} if theirs else set()
+        alike = [index for size in sizes & set(own) for index in own[size]]
+        return sorted(index for index in alike if _digest(Path(self.paths[index])) in theirs)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1  # gone since: nothing has this size
+
+
+def _digest(path: Path) -> bytes:
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
+
+
+def map_classes(found: Sequence[str], known: Sequence[str]) -> list[int | None]:
+    """Return for each class of the data its place among those that a net knows, by name; None where it has none.
+
+    A name is itself first; else capital letters and what is neither letter nor digit make no difference, so that the
+    folder `t-shirt_top` is the class "T-shirt/top", where that is clear.
+    """
+    loose: dict[str, list[int]] = {}
+    for place, name in enumerate(known):
+        loose.setdefault(_loose(name), []).append(place)
+    taken = {name for name in found if name in set(known)}
+    places: list[int | None] = []
+    for name in found:
+        if name in taken:
+            places.append(list(known).index(name))
+            continue
+        close = [place for place in loose.get(_loose(name), []) if known[place] not in taken]
+        places.append(close[0] if len(close) == 1 else None)
+    repeated = {place for place in places if place is not None and places.count(place) > 1}
+    return [None if place in repeated else place for place in places]
+
+
+def _loose(name: str) -> str:
+    return re.sub(r"[\W_]+", " ", name.casefold()).strip() or name

@@ -1,0 +1,290 @@
+"""Score checkpoints: `python evaluate.py run=RUN`, an ensemble of them, several views, other data, robustness.
+
+`python evaluate.py --help` lists the keys.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configs.errors import UserError
+from configs.evaluate import Evaluation, compose_jobs, data_config, format_help
+from configs.launch import launch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from callbacks.evaluation import Probabilities
+    from configs.schema import RunConfig
+    from datamodules.scoring import ScoredImages
+    from models.inference import Classifier
+    from models.load import LoadedRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One checkpoint: where it comes from, and its net with classes in the order of the first member's."""
+
+    path: Path
+    run: "LoadedRun"
+    net: "Classifier"
+
+    @property
+    def name(self) -> str:
+        """How it is called on the screen."""
+        from configs.run_names import run_of
+
+        folder = run_of(self.path)
+        name = f"{folder.parent.name}/{folder.name}"
+        return name if self.path.is_dir() or self.path.name == "best.ckpt" else f"{name} {self.path.name}"
+
+
+def evaluate(*overrides: str) -> dict[str, float]:
+    """Do as `python evaluate.py OVERRIDES` does; return the metrics, as `test/accuracy` and the like.
+
+    Raises:
+        UserError: a mistake in the overrides, or runs or data that are not there.
+    """
+    return run(compose_jobs(overrides, multirun=False)[0])
+
+
+def run(job: Evaluation) -> dict[str, float]:
+    """Members -> images -> probabilities of each -> their average -> scores -> files."""
+    from callbacks.evaluation import write_evaluation
+    from callbacks.scoring_processes import joined
+
+    with joined() as processes:
+        device = processes.device(job.device)
+        members = load_members(job.run, device)
+        config = data_config(members[0].run.checkpoint["config"], job.data)
+        images, facts = load_images(job, config, members)
+        facts["members"] = check_members(job, images, members, config, facts["data_fingerprint"])
+        batch_size = job.batch_size or config.data.batch_size
+        found = score(job, members, images, batch_size=batch_size, device=device, processes=processes)
+        metrics: dict[str, float] = {}
+        if processes.rank == 0:
+            first = prepare_for(members[0], job, "centre")
+            metrics = write_evaluation(
+                output_folder(job, members),
+                split=job.split,
+                views=job.views,
+                images=images,
+                class_names=members[0].run.class_names,
+                found=found,
+                facts=facts,
+                pictures=lambda indices: images.pictures(first, indices),
+                bootstrap=job.bootstrap,
+                seed=job.seed,
+                hardest=job.hardest,
+                command=job.command,
+            )
+    return metrics
+
+
+def load_members(paths: Sequence[Path], device: Any) -> list[Member]:
+    """Load the checkpoints; all outputs in the first one's order of classes.
+
+    Raises:
+        UserError: one of them has other classes.
+    """
+    from models import load_run
+    from models.inference import Classifier
+
+    runs = [load_run(path) for path in paths]
+    for path, one in zip(paths, runs, strict=True):
+        if not {"config", "data_fingerprint"} <= set(one.checkpoint):
+            raise UserError(f"run: {path} does not say which data it was trained on; predict.py uses it without")
+    names = runs[0].class_names
+    for path, one in zip(paths, runs, strict=True):
+        if set(one.class_names) != set(names):
+            more, less = sorted(set(one.class_names) - set(names)), sorted(set(names) - set(one.class_names))
+            raise UserError(
+                f"run: {path} tells other classes apart than {paths[0]}: "
+                f"{', '.join([*(f'+{name}' for name in more[:4]), *(f'-{name}' for name in less[:4])])}"
+            )
+    return [
+        Member(path=path, run=one, net=Classifier.of(one, class_names=names).to(device))
+        for path, one in zip(paths, runs, strict=True)
+    ]
+
+
+def load_images(
+    job: Evaluation, config: "RunConfig", members: Sequence[Member]
+) -> tuple["ScoredImages", dict[str, Any]]:
+    """Read the data and map their classes to the net's by name.
+
+    Raises:
+        UserError: the data are not there, lack the split, or have classes that the net does not know.
+    """
+    from configs.errors import nearest
+    from configs.runs import rooted
+    from datamodules.scoring import ScoredImages, map_classes
+    from train import load_data
+
+    data = load_data(config, for_scoring=job.other_data)
+    data.configure(seed=config.seed, **config.data.feeding_arguments())
+    data.setup()
+    known = members[0].run.class_names
+    places = map_classes(data.class_names, known)
+    strangers = [name for name, place in zip(data.class_names, places, strict=True) if place is None]
+    if strangers and (job.unknown == "refuse" or len(strangers) == len(places)):
+        shown = [
+            f"{name!r}" + (f" (nearest: {close[0]})" if (close := nearest(name, known)) else "") for name in strangers
+        ]
+        raise UserError(
+            f"the data have {len(strangers)} classes that the net does not know: {', '.join(shown[:6])}",
+            f"it knows {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}",
+            *(["unknown=skip leaves their images out"] if len(strangers) < len(places) else []),
+        )
+    images = ScoredImages(
+        data,
+        list(data.splits) if job.split == "all" else [job.split],
+        places=places,
+        channels=max(member.run.preprocessing.channels for member in members),
+        workers=config.data.num_workers,
+    )
+    occurring = set(images.targets.tolist())
+    facts = {
+        "data": {"name": config.data.name, "root": None if config.data.root is None else str(rooted(config.data.root))},
+        "data_fingerprint": data.fingerprint(),
+        "classes_of_the_data": {
+            name: None if place is None else known[place] for name, place in zip(data.class_names, places, strict=True)
+        },
+        "classes_without_images": [name for place, name in enumerate(known) if place not in occurring],
+        "left_out_images": images.left_out,
+    }
+    return images, facts
+
+
+def check_members(
+    job: Evaluation, images: "ScoredImages", members: Sequence[Member], config: "RunConfig", fingerprint: str
+) -> list[dict[str, Any]]:
+    """Say of each member what it is, and how many of the images it was trained on.
+
+    Raises:
+        UserError: a member was trained on images that it shall be tested on.
+    """
+    from configs.compose import config_from_plain
+    from configs.runs import rooted
+
+    lines, described = [], []
+    for member in members:
+        own = config_from_plain(member.run.checkpoint["config"])
+        roots = [None if one.data.root is None else rooted(one.data.root).resolve() for one in (own, config)]
+        same_set = own.data.target == config.data.target and roots[0] == roots[1]
+        folder = roots[0] if roots[0] is None or roots[0].is_dir() else roots[0].parent
+        seen = images.found_in(
+            trained_keys(member, own),
+            folder=folder,
+            same_data=same_set or member.run.checkpoint["data_fingerprint"] == fingerprint,
+        )
+        if seen and job.split in ("test", "val"):
+            lines.append(
+                f"run: {member.name} was trained on {len(seen)} of the {len(images)} images of split={job.split}, "
+                f"such as {images.keys[seen[0]]} (its data.split_seed={own.data.split_seed}); leave it out"
+            )
+        described.append(
+            {
+                "name": member.name,
+                "run": str(member.path),
+                "model": member.run.checkpoint["model"]["name"],
+                "parameters": sum(parameter.numel() for parameter in member.net.parameters()),
+                "preprocessing": member.run.preprocessing.to_dict(),
+                "trained_on_images": len(seen),
+            }
+        )
+    if lines:
+        raise UserError(*lines)
+    return described
+
+
+def trained_keys(member: Member, own: "RunConfig") -> list[str]:
+    """The training images of a run, by its splits.csv; of a checkpoint that stands alone, by its configuration."""
+    import csv
+
+    from configs.run_names import run_of
+    from train import load_data
+
+    table = run_of(member.path) / "splits.csv"
+    if table.is_file():
+        with table.open(newline="", encoding="utf-8") as file:
+            return [row["file"] for row in csv.DictReader(file) if row["split"] == "train"]
+    data = load_data(own)
+    data.configure(seed=own.seed, **own.data.feeding_arguments())
+    data.setup()
+    return list(data.splits["train"].keys)
+
+
+def prepare_for(member: Member, job: Evaluation, views: str) -> Any:
+    """What cuts the views of a batch as this member reads them."""
+    from datamodules.views import cut_views
+
+    return partial(
+        cut_views,
+        name=views,
+        preprocessing=member.run.preprocessing,
+        crop_fraction=job.crop_fraction,
+        scales=job.scales,
+    )
+
+
+def score(
+    job: Evaluation,
+    members: Sequence[Member],
+    images: "ScoredImages",
+    *,
+    batch_size: int,
+    device: Any,
+    processes: Any,
+) -> dict[tuple[int, str], "Probabilities"]:
+    """Probabilities of every member, by (its number, views): those that were asked for, and the centre beside them."""
+    import torch
+
+    from callbacks.evaluation import gathered
+    from callbacks.scoring_processes import wait_for
+
+    wanted = [(number, views) for number in range(len(members)) for views in dict.fromkeys(("centre", job.views))]
+    prepare = {f"{number} {views}": prepare_for(members[number], job, views) for number, views in wanted}
+    rows: dict[tuple[int, str], list[tuple[Tensor, Tensor]]] = {one: [] for one in wanted}
+    seconds = dict.fromkeys(wanted, 0.0)
+    with torch.inference_mode():
+        for batch in images.batches(
+            prepare, batch_size=batch_size, device=device, rank=processes.rank, world=processes.world
+        ):
+            for number, views in wanted:
+                wait_for(device)
+                start = time.perf_counter()
+                probs = members[number].net(batch.views[f"{number} {views}"]).cpu().double()
+                seconds[number, views] += time.perf_counter() - start
+                rows[number, views].append((batch.indices, probs))
+    return {one: gathered(processes.gather(rows[one]), processes.gather(seconds[one])) for one in wanted}
+
+
+def output_folder(job: Evaluation, members: Sequence[Member]) -> Path:
+    """RUN/evaluation/<split>-<views>; what is no plain score of the best checkpoint has a longer name."""
+    import hashlib
+
+    from configs.run_names import run_of
+
+    if job.output is not None:
+        return job.output
+    path = members[0].path
+    parts = [job.split, job.views]
+    if not path.is_dir() and path.name != "best.ckpt":
+        parts.append(path.stem)
+    if len(members) > 1:
+        digest = hashlib.blake2b("\n".join(sorted(str(one.path) for one in members)).encode(), digest_size=3)
+        parts.append(f"ensemble-of-{len(members)}-{digest.hexdigest()}")
+    for word in job.data:
+        key, _, value = word.partition("=")
+        if key in ("data", "data.root"):
+            parts.append("".join(letter if letter.isalnum() else "_" for letter in Path(value).name)[:40] or "data")
+    return run_of(path) / "evaluation" / "-".join(parts)
+
+
+if __name__ == "__main__":
+    sys.exit(launch(run, sys.argv[1:], compose_jobs=compose_jobs, help_page=format_help))

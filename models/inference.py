@@ -1,0 +1,117 @@
+"""From images to probabilities: one net with its own preparation, an average over views, an ensemble of nets.
+
+The views themselves are cut on the data's side; what arrives here has the size that the net reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from models.load import LoadedRun
+
+MIXED = {"bf16-mixed": torch.bfloat16, "bf16": torch.bfloat16, "16-mixed": torch.float16, "16": torch.float16}
+"""Precisions in which the weights stay float32 and the layers compute in fewer bits."""
+WHOLE = {"bf16-true": torch.bfloat16, "16-true": torch.float16, "64-true": torch.float64, "64": torch.float64}
+"""Precisions of the weights themselves."""
+
+
+class Classifier(nn.Module):
+    """A trained net together with its normalisation: pixels in, probabilities out.
+
+    Args:
+        net: maps normalised images (B, C, S, S) to logits (B, K).
+        mean: of the normalisation, in [0, 1], a number a channel.
+        std: likewise.
+        precision: as `trainer.precision` has it; what the net was tested with.
+        channels_last: keep images in NHWC memory order.
+        order: for each class of the output its place in the net's own order; None leaves it.
+    """
+
+    scale: Tensor
+    bias: Tensor
+
+    def __init__(
+        self,
+        *,
+        net: nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+        precision: str | int = "32-true",
+        channels_last: bool = False,
+        order: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.net = net.to(memory_format=torch.channels_last) if channels_last else net
+        self.channels_last = channels_last
+        self.precision = str(precision)
+        if self.precision in WHOLE:
+            self.net.to(WHOLE[self.precision])
+        # As the data's side does it, in one multiplication and one addition: pixels of the run give the run's numbers.
+        means, stds = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
+        self.register_buffer("scale", (1 / (255 * stds)).float().view(-1, 1, 1), persistent=False)
+        self.register_buffer("bias", (-means / stds).float().view(-1, 1, 1), persistent=False)
+        self.order = None if order is None else list(order)
+        self.eval()
+
+    @classmethod
+    def of(cls, run: LoadedRun, *, class_names: Sequence[str] | None = None) -> Classifier:
+        """Take a run's net as it was tested; with `class_names`, its outputs in their order."""
+        trainer: Mapping = run.checkpoint.get("config", {}).get("trainer", {})
+        order = None if class_names is None else [run.class_names.index(name) for name in class_names]
+        return cls(
+            net=run.net,
+            mean=run.preprocessing.mean,
+            std=run.preprocessing.std,
+            precision=trainer.get("precision", "32-true"),
+            channels_last=bool(trainer.get("channels_last")),
+            order=order if order != list(range(len(run.class_names))) else None,
+        )
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits (B, K) of images (B, C, S, S): uint8, or float in [0, 1], through which gradients flow."""
+        pixels = images.float() if images.dtype == torch.uint8 else images.float() * 255
+        normalised = torch.addcmul(self.bias, pixels, self.scale)
+        if self.channels_last:
+            normalised = normalised.contiguous(memory_format=torch.channels_last)
+        if self.precision in WHOLE:
+            normalised = normalised.to(WHOLE[self.precision])
+        with self._computing(images.device.type):
+            logits = self.net(normalised)
+        return logits.float() if self.order is None else logits.float()[:, self.order]
+
+    def forward(self, views: Tensor) -> Tensor:
+        """Probabilities (B, K), the mean over the views (B, V, C, S, S), or of one view (B, C, S, S)."""
+        if views.ndim == 4:
+            views = views[:, None]
+        dtype = torch.float32 if views.device.type == "mps" else torch.float64  # Apple's GPUs have no double
+        found = [self.logits(view).to(dtype).softmax(dim=1) for view in views.unbind(dim=1)]
+        return torch.stack(found).mean(dim=0) if len(found) > 1 else found[0]
+
+    def _computing(self, device: str) -> AbstractContextManager:
+        return torch.autocast(device, dtype=MIXED[self.precision]) if self.precision in MIXED else nullcontext()
+
+
+class Ensemble(nn.Module):
+    """The mean of several classifiers' probabilities, over the same classes in the same order."""
+
+    def __init__(self, members: Sequence[Classifier]) -> None:
+        super().__init__()
+        if not members:
+            raise ValueError("an ensemble needs a member")
+        self.members = nn.ModuleList(members)
+
+    def forward(self, views: Tensor | Sequence[Tensor]) -> Tensor:
+        """Probabilities (B, K) of the same views for all members, or of one tensor of views for each."""
+        given = [views] * len(self.members) if isinstance(views, Tensor) else list(views)
+        return average([member(one) for member, one in zip(self.members, given, strict=True)])
+
+
+def average(probs: Sequence[Tensor]) -> Tensor:
+    """The mean of several members' probabilities (B, K); of one member they are its own."""
+    return torch.stack(list(probs)).mean(dim=0) if len(probs) > 1 else probs[0]
