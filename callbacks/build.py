@@ -14,6 +14,8 @@ from lightning.pytorch.loggers.logger import Logger
 
 from callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from callbacks.csv_log import CsvLog
+from callbacks.enough_batches import EnoughBatches
+from callbacks.finite import FiniteCheck
 from callbacks.learning_rate import LearningRateMonitor
 from callbacks.processes import process_arguments
 from callbacks.progress import Progress
@@ -60,7 +62,8 @@ def build_training(
     signals = HoldSignals(record.signals)
     last = LastCheckpoint(folder=record.checkpoints, signals=signals, every_n_steps=every)
     throughput = Throughput()
-    chosen: list[Callback] = [throughput, signals]
+    finite = FiniteCheck(every_n_steps=callbacks["finite"]["every_n_steps"])
+    chosen: list[Callback] = [throughput, signals, EnoughBatches(), finite]
     if ema := callbacks["ema"]:
         chosen.append(
             EMAWeightAveraging(

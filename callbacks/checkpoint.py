@@ -6,6 +6,7 @@ holds the wrong ones. So files are written only on a window's edge that is not t
 after validation, when all else has been updated.
 """
 
+import contextlib
 import math
 import os
 import zipfile
@@ -17,14 +18,9 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from callbacks.finite import refuse_non_finite, refuse_to_save
 from callbacks.signals import HoldSignals, Stopped
-from configs.errors import UserError
-
-
-class NumericError(Exception):
-    """The loss is no longer a number; nothing was saved since it was."""
-
-    exit_code = 5
+from configs.errors import StorageError, UserError
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -34,16 +30,31 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Save `checkpoint` under `path`."""
+        """Save `checkpoint` under `path`.
+
+        Raises:
+            NumericError: something in it is not finite.
+            StorageError: the disk is full, or the folder cannot be written; nothing stands under `path` but what did.
+        """
+        refuse_to_save(checkpoint)
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
         fresh = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-        with fresh.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(target)
-        _sync_folder(target.parent)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with fresh.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(target)
+            _sync_folder(target.parent)
+        except Exception as error:
+            with contextlib.suppress(OSError):
+                fresh.unlink(missing_ok=True)  # room for the summary
+            failure = error if isinstance(error, OSError) else error.__context__  # torch raises its own from it
+            if not isinstance(failure, OSError):
+                raise
+            reason = failure.strerror or failure
+            raise StorageError(f"{target}: cannot be saved ({reason}); checkpoints from before are whole") from error
 
 
 def _sync_folder(folder: Path) -> None:
@@ -184,22 +195,6 @@ class LastCheckpoint(Checkpoint):
         if trainer.is_global_zero and last.is_file():
             _keep(last, previous)
         trainer.save_checkpoint(last)
-
-
-def refuse_non_finite(trainer: Trainer, task: Any) -> None:
-    """Raise before a state that is no longer made of numbers could be saved.
-
-    Raises:
-        NumericError: the loss of this epoch, or a metric of its validation, is NaN or infinite.
-    """
-    loss = trainer.strategy.reduce(task.sums["train"][0].clone(), reduce_op="sum").item()  # all processes stop together
-    figures = {"the training loss": loss, **task.figures}
-    for name, value in figures.items():
-        if not math.isfinite(value):
-            raise NumericError(
-                f"{name} became {value} by step {trainer.global_step}; what was saved is from before. "
-                "Lower optimizer.lr, set trainer.gradient_clip_val, or look at the data"
-            )
 
 
 def _keep(last: Path, previous: Path) -> None:

@@ -12,14 +12,14 @@ import subprocess
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from callbacks.members import Members
 from callbacks.signals import StopSignals
-from configs.errors import UserError
+from configs.errors import StorageError, UserError, storage_error
 from configs.runs import ROOT, RunLock, read_summary
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ class RunRecord:
         code = getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else 1)
         logging.getLogger().error("%s", "".join(traceback.format_exception(error)))
         status = "interrupted" if code > 128 else "failed"
-        self.update(status=status, reason=str(error) or type(error).__name__, exit_code=code)
+        with suppress(OSError):  # the disk may be what failed
+            self.update(status=status, reason=str(error) or type(error).__name__, exit_code=code)
 
 
 @contextmanager
@@ -124,7 +125,7 @@ def recording(folder: Path, first: Mapping[str, Any], members: Members | None = 
                 yield record
                 record.update(status="finished", exit_code=0)
         except BaseException as error:
-            cause = record.members.cause(error)
+            cause = record.members.cause(storage_error(error, folder) or error)
             record.failed(cause)
             if cause is error:
                 raise
@@ -139,9 +140,14 @@ def held(folder: Path) -> Iterator[None]:
         UserError: another process is writing this folder.
     """
     lock = RunLock(folder)
-    if not lock.take():
-        raise UserError(f"{folder} is in use by another process; wait for it, or choose another name")
-    handler = logging.FileHandler(folder / "train.log", encoding="utf-8")
+    try:
+        if not lock.take():
+            raise UserError(f"{folder} is in use by another process; wait for it, or choose another name")
+        handler = logging.FileHandler(folder / "train.log", encoding="utf-8")
+    except OSError as error:
+        lock.release()
+        raise StorageError(f"{error.filename or folder}: cannot be written: {error.strerror}") from error
+    handler.handleError = lambda _: None  # type: ignore[method-assign]  # a full disk: the run says so itself
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)

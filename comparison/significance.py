@@ -149,12 +149,14 @@ def read_predictions(path: Path) -> dict[str, tuple[str, bool]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            if not {"key", "target", "prediction"} <= set(reader.fieldnames or ()):
-                raise ValueError("has no columns key, target and prediction")
+            columns = set(reader.fieldnames or ())
+            name = "path" if "path" in columns else "key"
+            if not {name, "target", "prediction"} <= columns:
+                raise ValueError("has no columns path (or key), target and prediction")
             for row in reader:
-                if row["key"] in found:
-                    raise ValueError(f"holds {row['key']} twice")
-                found[row["key"]] = row["target"], row["target"] == row["prediction"]
+                if row[name] in found:
+                    raise ValueError(f"holds {row[name]} twice")
+                found[row[name]] = row["target"], row["target"] == row["prediction"]
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"cannot be read ({error})") from error
     if not found:

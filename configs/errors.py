@@ -6,6 +6,7 @@ Standard library only, so that every part of the project can raise these without
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable, Sequence
 
 MOST_LINES = 12
@@ -19,6 +20,44 @@ class UserError(ValueError):
     def __init__(self, *messages: str) -> None:
         super().__init__("\n".join(messages))
         self.messages: tuple[str, ...] = messages
+
+
+class StorageError(Exception):
+    """A disk that is full, read-only, gone or broken: nothing to change in the configuration, but in the machine."""
+
+    exit_code = 4
+
+
+_STORAGE = frozenset(
+    getattr(errno, name)
+    for name in (
+        "ENOSPC",
+        "EDQUOT",
+        "EROFS",
+        "EIO",
+        "EFBIG",
+        "EACCES",
+        "EPERM",
+        "ENOTDIR",
+        "EISDIR",
+        "ENAMETOOLONG",
+        "ESTALE",
+    )
+    if hasattr(errno, name)
+)
+
+
+def storage_error(error: BaseException, path: object = None) -> StorageError | None:
+    """The same failure in one line, if it is one of storage.
+
+    Args:
+        error: what was raised.
+        path: the file that was being written, where the error does not name it.
+    """
+    if not isinstance(error, OSError) or error.errno not in _STORAGE:
+        return None
+    where = error.filename or path or "the run folder"
+    return StorageError(f"{where}: cannot be written or read: {error.strerror}")
 
 
 def nearest(name: str, choices: Iterable[str], n: int = 3, *, cutoff: float = 0.6) -> list[str]:

@@ -33,6 +33,7 @@ COMMON = (
     ("monitor=val/f1_macro", "picks the best by a mean over classes; or val/accuracy_macro"),
     ("callbacks.early_stopping.patience=5", "stops when monitor=val/accuracy stands still"),
     ("callbacks.ema.decay=0.99", "tests the running average of the weights"),
+    ("callbacks.finite.every_n_steps=50", "looks for NaN that often, and before every save"),
     ("trainer.precision=bf16-mixed", "trainer.* takes any plain argument of Trainer"),
     ("logger=wandb logger.project=lightbox", "Weights & Biases, offline without an account"),
     ("logger=tensorboard", "TensorBoard; logger.images=false sends no pictures"),
@@ -105,7 +106,7 @@ def format_help(configs: Path = CONFIGS) -> str:
         "Results: runs/<experiment or data-model>/<name or time>/ with config.yaml, summary.json,",
         "metrics.csv, checkpoints/{best,last}.ckpt, splits.csv, stages.csv, train.log, report.html",
         "and figures/; the last line says `run: PATH`.",
-        "Exit codes: 0 done, 1 our bug, 2 configuration or data, 5 numeric, 130 and 143 signals.",
+        "Exit codes: 0 done, 1 our bug, 2 configuration or data, 4 storage, 5 numeric, 130, 143 signals.",
     ]
     return "\n".join(lines)
 

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from configs.errors import UserError, shorten, unknown
+from configs.errors import UserError, shorten, storage_error, unknown
 from configs.world import OURS, launched
 
 OUR_BUG = 1
@@ -98,6 +98,7 @@ def _options(argv: Sequence[str]) -> tuple[list[str], bool, bool]:
 
 def _report(error: Exception, show_traceback: bool) -> int:
     """Say what went wrong on standard error; a traceback for our own bugs, or if it was asked for."""
+    error = storage_error(error) or error
     code = getattr(error, "exit_code", None)
     if getattr(error, "told", False):  # by another process of the run
         assert isinstance(code, int)

@@ -313,6 +313,10 @@ class Checkpoint(Section):  # noqa: D101
     every_n_steps: Count | None = None
 
 
+class Finite(Section):  # noqa: D101
+    every_n_steps: Count = 50
+
+
 class Report(Section):  # noqa: D101
     hardest: Annotated[int, Field(ge=0, le=500)] = 24
     augmented: Annotated[int, Field(ge=0, le=50)] = 6
@@ -326,6 +330,7 @@ class Callbacks(Section):
     ema: Annotated[EMA | None, BeforeValidator(_switch)] = None
     learning_rate: Annotated[LearningRate | None, BeforeValidator(_switch)] = LearningRate()
     checkpoint: Checkpoint = Checkpoint()
+    finite: Finite = Finite()
     progress: bool = True
     report: Annotated[Report | None, BeforeValidator(_switch)] = Report()
 

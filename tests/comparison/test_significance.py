@@ -60,7 +60,7 @@ def test_mcnemar_is_the_closed_form_and_the_bootstrap_scipys():
 def test_predictions_are_paired_by_key_whatever_their_order(tmp_path):
     texts = {
         "one": "key,target,prediction,p\nb,cat,dog,1\na,cat,cat,1\nc,dog,dog,1\n",
-        "two": "prediction,key,target\ncat,a,cat\ncat,b,cat\ncat,c,dog\n",
+        "two": "prediction,path,target\ncat,a,cat\ncat,b,cat\ncat,c,dog\n",
         "fewer": "key,target,prediction\na,cat,cat\n",
         "other": "key,target,prediction\na,dog,cat\nb,cat,cat\nc,dog,cat\n",
         "twice": "key,target,prediction\na,cat,cat\na,cat,cat\n",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from callbacks.checkpoint import NumericError
+from callbacks.finite import NumericError
 from callbacks.signals import Stopped
 from configs.errors import UserError
 from models.tasks.classification import Classification
