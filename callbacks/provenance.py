@@ -147,7 +147,7 @@ def held(folder: Path) -> Iterator[None]:
     except OSError as error:
         lock.release()
         raise StorageError(f"{error.filename or folder}: cannot be written: {error.strerror}") from error
-    handler.handleError = lambda _: None  # type: ignore[method-assign]  # a full disk: the run says so itself
+    handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk: the run says so itself
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
