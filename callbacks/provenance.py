@@ -155,7 +155,8 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         root.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # a full disk: the run says so itself
+            handler.close()
         lock.release()
         print(f"run: {folder}", flush=True)
 
