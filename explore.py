@@ -4,6 +4,7 @@
 """
 
 import csv
+import json
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +17,7 @@ from configs.launch import launch
 
 if TYPE_CHECKING:
     from configs.schema import RunConfig
+    from models.separability import Probe
 
 
 def explore(*overrides: str) -> list[Path]:
@@ -135,10 +137,94 @@ def look_for_batch_size(job: Exploration) -> None:
     print(f"numbers: {job.output}", flush=True)
 
 
+def look_at_data(job: Exploration) -> None:
+    """The data set, and where there are weights how it is like what they have seen; all findings as JSON."""
+    from dataclasses import asdict
+
+    from datamodules.overview import overview
+    from models import advice
+
+    config = job.config
+    data, preprocessing, missing = data_for(config)
+    facts, counts = overview(data), data.class_counts()
+    print("\n".join(facts.lines()), flush=True)
+    probes, words = probes_of(job, data, preprocessing, missing)
+    findings = {"schema": 1, "overview": facts.to_plain(), "probes": None, "advice": None, "missing": words}
+    settings = {}
+    if probes:
+        similar, closed = advice.similarity(*probes.values())
+        found = advice.advise(counts, similar, optimizer=config.optimizer.name)
+        print("\n".join(advice.said(probes, found, closed)))
+        findings |= {"probes": {name: asdict(one) for name, one in probes.items()}, "advice": asdict(found)}
+        findings |= {"similarity": similar, "share_of_error_taken_away": closed}
+        settings = found.settings
+    else:
+        print("\n".join([*advice.blind(counts), *(f"not compared: {word}" for word in words)]))
+        settings = advice.first_settings(counts, config.transfer.name, config.optimizer.name)
+    line = train_line(config, **settings)
+    print(f"{'to type' if probes or config.model.weights == 'none' else 'with the weights, type'}: {line}")
+    findings["command"] = line
+    text = json.dumps(findings, indent=2, ensure_ascii=False)
+    write(job.output, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    print(f"findings: {job.output}", flush=True)
+
+
+def data_for(config: "RunConfig") -> tuple[Any, Any, list[str]]:
+    """Data and preprocessing; without those of the weights where there are none, and then why."""
+    from train import build_data
+
+    try:
+        return *build_data(config), []
+    except UserError as error:
+        if config.model.weights == "none":
+            raise
+        return *build_data(untrained(config)), list(error.messages)
+
+
+def probes_of(
+    job: Exploration, data: Any, preprocessing: Any, missing: list[str]
+) -> tuple[dict[str, "Probe"], list[str]]:
+    """How well three kinds of features separate the classes; or none, and what is missing for it."""
+    import torch
+
+    from datamodules.overview import sample
+    from datamodules.transforms import normalise
+    from models.separability import head_inputs, pixel_features, probe
+    from train import build_task
+
+    config, train = job.config, data.splits["train"]
+    if config.model.weights == "none":
+        return {}, ["no weights are named; add model=NAME of torchvision or timm, or model.weights=FILE"]
+    if missing:
+        return {}, missing
+    try:
+        nets = {"pretrained": build_task(config, data, preprocessing).net}
+    except UserError as error:
+        return {}, list(error.messages)
+    nets["untrained"] = build_task(untrained(config), data, preprocessing).net
+    chosen = sample(train.targets, train.keys, job.own["sample"])
+    parts = [data.plain_batch("train", part)[0] for part in chosen.split(64)]
+    features = {
+        name: head_inputs(net, (normalise(part, data.effective_preprocessing) for part in parts))
+        for name, net in nets.items()
+    }
+    features["pixels"] = torch.cat([pixel_features(part) for part in parts])
+    found = {name: probe(each, train.targets[chosen]) for name, each in features.items()}
+    whole = {name: one for name, one in found.items() if one is not None}
+    return (whole, []) if len(whole) == len(found) else ({}, ["a class has fewer than two training images"])
+
+
+def untrained(config: "RunConfig") -> "RunConfig":
+    """The same with weights at random."""
+    model = config.model.model_copy(update={"weights": "none", "pretrained": False})
+    return config.model_copy(update={"model": model})
+
+
 LOOK: dict[str, Callable[[Exploration], None]] = {
     "augment": look_at_recipe,
     "lr": look_for_rate,
     "batch_size": look_for_batch_size,
+    "data": look_at_data,
 }
 """What each topic of `configs/topics.py` does."""
 
@@ -160,6 +246,9 @@ def recipe_text(config: "RunConfig") -> str:
 def train_line(config: "RunConfig", **found: str) -> str:
     """The command that trains with what was found, and with everything else as it was typed."""
     kept = [word for word in config.command if word.partition("=")[0] not in found]
+    if "transfer" in found:  # keys of another mode would be refused, and weights are where there is no transfer
+        gone = ("transfer.", "model.weights", "model.pretrained") if found["transfer"] == "scratch" else ("transfer.",)
+        kept = [word for word in kept if not word.startswith(gone)]
     return shlex.join(["python", "train.py", *kept, *(f"{key}={value}" for key, value in found.items())])
 
 

@@ -176,10 +176,25 @@ def _output(text: str, topic: Topic) -> tuple[Path, list[str]]:
 
 def _variants(topic: str, rest: list[str]) -> list[list[str]]:
     """The command lines to compose: do=augment takes every recipe where none is named."""
-    named = any(one.lstrip("+~").startswith(("augment", "experiment=", "debug=", "resume=")) for one in rest)
+    words = [word.lstrip("+~") for word in rest]
+    if topic == "data":
+        return [[*rest, "transfer=full"] if _asks_for_weights(words) else rest]
+    named = any(word.startswith(("augment", "experiment=", "debug=", "resume=")) for word in words)
     if topic != "augment" or named:
         return [rest]
     return [[*rest, f"augment={choice}"] for choice in _recipes()]
+
+
+def _asks_for_weights(words: list[str]) -> bool:
+    """Whether do=data shall look at pretrained features: a library's net, or weights, and no mode are named."""
+    from configs import names
+
+    given = dict(word.partition("=")[::2] for word in words)
+    if {"transfer", "experiment", "resume"} & set(given):
+        return False
+    net = given.get("model.name", given.get("model", ""))
+    named = names.source_of(net) in names.LIBRARIES and given.get("model.weights") != "none"
+    return named or given.get("model.weights", "none") != "none" or given.get("model.pretrained") == "true"
 
 
 def _recipes() -> list[str]:
@@ -201,7 +216,8 @@ def _jobs(configs: Sequence[RunConfig], topic: str, own: dict[str, Any]) -> list
         choices = [word.partition("=")[2] for word in config.command if word.startswith("augment=")]
         recipe = choices[-1] if choices else config.experiment or "recipe"
         about = recipe if topic == "augment" else config.model.name
-        name = f"{topic}-{config.data.name}-{about}{TOPICS[topic].suffix}"
+        alone = topic == "data" and config.model.weights == "none"  # the net is of no account
+        name = f"{topic}-{config.data.name}{'' if alone else f'-{about}'}{TOPICS[topic].suffix}"
         output = own["output"] or rooted(config.paths.runs) / "explore" / name
         if own["output"] and len(configs) > 1:
             output = output.with_stem(f"{output.stem}-{about}")

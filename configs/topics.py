@@ -131,6 +131,19 @@ TOPICS: dict[str, Topic] = {
         trains=True,
         example="data=fashion_mnist model=resnet20 augment=standard",
     ),
+    "data": Topic(
+        meaning="data set check; with model= and weights, how its classes separate, and what to try first",
+        suffix=".json",
+        writes="all findings",
+        keys={
+            "sample": Key(
+                meaning="training images that the features are compared on, 50 to 20000 (1000)",
+                read=whole(50, 20_000),
+                default=1000,
+            )
+        },
+        example="data=folder data.root=photos model=resnet18",
+    ),
 }
 """What `do` can be."""
 

@@ -1,6 +1,7 @@
 """`python explore.py` from the outside: its keys, its pictures, and that they show what training sees."""
 
 import csv
+import json
 import re
 import shlex
 import subprocess
@@ -17,8 +18,9 @@ from configs.explore import compose_jobs, format_help
 from configs.launch import launch
 from configs.topics import TOPICS
 from datamodules.transforms import normalise
-from explore import LOOK, explore, recipe_text, run
-from train import build_data
+from explore import LOOK, explore, recipe_text, run, train_line
+from models.build import build_net
+from train import build_data, train
 
 ROOT = Path(__file__).parents[1]
 FASHION = ["do=augment", "data=fashion_mnist"]
@@ -167,3 +169,71 @@ def test_batch_sizes_are_tried_and_one_is_named(tmp_path, capsys):
     assert [row["batch_size"] for row in rows] == ["8", "16", "32"]
     assert all(float(row["images_per_second"]) > 1 for row in rows)
     assert [path.name for path in tmp_path.iterdir()] == ["sizes.csv"]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A net that knows clothes a little."""
+    runs = tmp_path_factory.mktemp("runs")
+    data = ["data=fashion_mnist", "data.fraction=0.15", "data.val_fraction=0.02", f"paths.runs={runs}", "test=false"]
+    train([*data, "model=lenet5", "optimizer.lr=0.003", "trainer.max_epochs=4", "callbacks.report=null"])
+    return next(runs.rglob("best.ckpt"))
+
+
+def test_weights_that_learnt_nothing_are_of_no_use(tmp_path, capsys):
+    net = build_net(name="lenet5", num_classes=10, in_channels=1, image_size=28)
+    torch.save(net.state_dict(), tmp_path / "random.pth")
+    words = ["data.per_class=20", "data.image_size=28", "model=lenet5", f"model.weights={tmp_path / 'random.pth'}"]
+    explore("do=data", *words, "sample=200", f"output={tmp_path / 'found.json'}")
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert (found["similarity"], found["advice"]["mode"]) == ("very dissimilar", None)
+    assert found["probes"]["pretrained"]["linear"] < found["probes"]["pixels"]["linear"]
+    said = capsys.readouterr().out.splitlines()
+    assert said[-2] == f"to type: {found['command']}" and compose(shlex.split(found["command"])[2:])
+
+
+@pytest.mark.slow
+def test_data_and_advice_with_weights(tmp_path, weights, capsys):
+    found = {}
+    for data in ("fashion_mnist", "digits"):
+        target = tmp_path / f"{data}.json"
+        words = [f"data={data}", "data.per_class=50", "model=lenet5", f"model.weights={weights}"]
+        explore("do=data", *words, "sample=400", f"output={target}")
+        said = capsys.readouterr().out.splitlines()
+        assert said[-1] == f"findings: {target}"
+        found[data] = json.loads(target.read_text())
+        assert found[data]["missing"] == [] and said[-2] == f"to type: {found[data]['command']}"
+        command = shlex.split(found[data]["command"])[2:]
+        config = compose(command)
+        assert config.transfer.name == (found[data]["advice"]["mode"] or "full")
+        assert config.data.batch_size == 16
+        assert f"model.weights={weights}" in command
+    clothes, digits = found["fashion_mnist"]["probes"], found["digits"]["probes"]
+    assert clothes["pretrained"]["linear"] > clothes["untrained"]["linear"] + 0.04
+    gained = {name: found[name]["share_of_error_taken_away"] for name in found}
+    assert gained["fashion_mnist"] > gained["digits"]
+    assert found["digits"]["similarity"] == "very dissimilar"
+    assert digits["pixels"]["linear"] > 0.9
+    assert found["fashion_mnist"]["overview"]["images"]["train"] == 500
+
+
+def test_without_weights_on_the_machine_the_data_is_looked_at(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    monkeypatch.setattr("models.published._reachable", lambda address: False)
+    target = tmp_path / "found.json"
+    assert go("do=data", "model=mobilenet_v3_small", "data.image_size=32", f"output={target}") == 0
+    said = capsys.readouterr().out
+    assert "images: train 1293, val 145, test 359" in said
+    assert "not compared: the weights mobilenet_v3_small" in said and str(tmp_path / "empty") in said
+    assert "with the weights, type: python train.py model=mobilenet_v3_small" in said
+    stored = json.loads(target.read_text())
+    assert stored["probes"] is None and len(stored["missing"]) == 2
+    assert go("do=data", f"output={target}") == 0
+    assert "add model=NAME" in capsys.readouterr().out
+
+
+def test_a_mode_without_weights_drops_them_from_the_command():
+    config = compose(["model=lenet5", "transfer=partial", "transfer.stages=1", "transfer.allow_random=true", "seed=1"])
+    config.command += ["model.weights=a.pth"]
+    assert train_line(config, transfer="scratch") == "python train.py model=lenet5 seed=1 transfer=scratch"
+    assert "model.weights=a.pth" in train_line(config, transfer="full")
