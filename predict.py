@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from configs.errors import UserError
 from configs.launch import launch
-from configs.predict import PredictJob, compose_jobs, format_help
+from configs.predict import EXPORTS, PredictJob, compose_jobs, format_help
 
 if TYPE_CHECKING:
     from callbacks.predictions import Prediction
@@ -45,10 +45,19 @@ def predict(*overrides: str) -> list[dict[str, Any]]:
     return rows
 
 
+class Disagreement(Exception):
+    """An exported file that is not what its checkpoint is."""
+
+    exit_code = 5
+
+
 def run(job: PredictJob) -> None:
-    """One command line: a table of predictions in a file, or on the screen."""
+    """One command line: a table of predictions in a file or on the screen, or an exported net."""
     from callbacks.predictions import screen_rows
 
+    if job.export:
+        export(job)
+        return
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be text that the terminal can show
         sys.stdout.reconfigure(errors="backslashreplace")
     loaded, found = gather(job)
@@ -142,7 +151,7 @@ def predictions(job: PredictJob, loaded: "LoadedRun", found: "NamedImages") -> "
     batches = -(-len(found) // batch_size)
     workers = min(8, os.cpu_count() or 1) if job.num_workers is None else job.num_workers
     workers = min(workers, batches) if batches > 1 else 0  # a process costs more than it reads in one batch
-    device = choose_device(job.accelerator)
+    device = choose_device(job.device)
     net = loaded.net.to(device)
     pictures = UnlabelledImages(paths=found.paths, reasons=found.reasons, preprocessing=loaded.preprocessing)
     start = 0
@@ -164,19 +173,141 @@ def predictions(job: PredictJob, loaded: "LoadedRun", found: "NamedImages") -> "
             read += 1
 
 
-def choose_device(accelerator: str) -> Any:
-    """The device that `accelerator` means; `auto` takes a GPU where there is one.
+def choose_device(wanted: str) -> Any:
+    """The device; `auto` takes a GPU where there is one.
 
     Raises:
         UserError: there is none of that kind.
     """
     import torch
 
-    there = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if accelerator != "auto" and not there[accelerator]:
-        raise UserError(f"accelerator={accelerator}: this machine has none; take auto or cpu")
-    chosen = next(name for name in there if there[name]) if accelerator == "auto" else accelerator
-    return torch.device({"gpu": "cuda"}.get(chosen, chosen))
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted != "auto" and not there[wanted]:
+        raise UserError(f"device={wanted}: this machine has none; take auto or cpu")
+    return torch.device(next(name for name in there if there[name]) if wanted == "auto" else wanted)
+
+
+def export(job: PredictJob) -> None:
+    """Write the net to a file, open it again, and compare the whole chain on real images.
+
+    Raises:
+        Disagreement: the file is not what the checkpoint is; it is not kept.
+    """
+    import torch
+
+    from callbacks.parity import table, write_parity
+    from callbacks.predictions import replaced_when_whole
+    from datamodules.transforms import normalise
+    from models import export as exporting
+    from models import load_run
+    from models.load import find_checkpoint
+    from models.parity import in_batches, link, net_links
+
+    file = find_checkpoint(job.run)
+    loaded = load_run(file)
+    inside = job.preprocessing
+    fitted, pictures, task, origin = real_images(job, loaded)
+    normalised = normalise(fitted, loaded.preprocessing)
+    program = exporting.trace(loaded, inside=inside)
+    about = exporting.describe(loaded, inside=inside)
+    links = net_links(loaded.net, normalised, task=task, checkpoint=file, compiled=job.compile)
+    given = {"none": normalised, "normalise": fitted, "resize": pictures}[inside]
+    with torch.inference_mode():
+        reference = in_batches(loaded.net, list(normalised) if inside == "resize" else normalised)
+        if job.export == "onnx":
+            links.append(link("exported program", in_batches(program.module(), given), reference))
+    write, read, said = {
+        "onnx": (exporting.write_onnx, exporting.read_onnx, "ONNX Runtime, from the file"),
+        "torch_export": (exporting.write_program, exporting.read_program, "exported program, from the file"),
+    }[job.export or ""]
+    name = f"{loaded.checkpoint['model']['name']}{EXPORTS[job.export or '']}"
+    folder = file.parent.parent if file.parent.name == "checkpoints" else file.parent
+    output = job.output or folder / "export" / name
+    with replaced_when_whole(output, "output") as fresh:
+        write(program, about, fresh)
+        opened, kept = read(fresh)
+        with torch.inference_mode():
+            links.append(link(said, in_batches(opened, given), reference))
+        print(f"{exporting.INSIDE[inside]}\n{len(fitted)} {origin}\n{table(links)}", flush=True)
+        differing = [one.name for one in links if not one.agrees]
+        if differing or kept != about:
+            what = ", ".join(differing) or "the file's own description"
+            raise Disagreement(f"export={job.export}: {what} does not agree with {file}; nothing was written")
+        write_parity(output, links, images=len(fitted), origin=origin, about=about)
+    print(f"export: {output}", flush=True)
+
+
+def real_images(job: PredictJob, loaded: "LoadedRun") -> tuple[Any, list[Any], Any, str]:
+    """Images to compare on: those of `images`, else the run's own test images.
+
+    Returns:
+        uint8 (N, C, S, S) as the net reads them; the same, if the file resizes, at their own sizes, (C, H, W) each;
+        the run's task with the weights of the checkpoint, None where only images are there; where they come from.
+
+    Raises:
+        UserError: there are none.
+    """
+    import torch
+
+    from datamodules.unlabelled import UnlabelledImages
+
+    if job.images:
+        from datamodules.sources.named import find_images
+        from datamodules.sources.pictures import read_picture
+
+        found = find_images(job.images)
+        chosen = spread(len(found), job.parity_images)
+        files = UnlabelledImages(paths=found.paths, reasons=found.reasons, preprocessing=loaded.preprocessing)
+        fitted, reasons = files[chosen]
+        read = [found.paths[k] for k, reason in zip(chosen.tolist(), reasons, strict=True) if reason is None]
+        if not read:
+            raise UserError(f"images={job.images}: none of {len(found)} files could be read")
+        whole = job.preprocessing == "resize"
+        pictures = [read_picture(Path(path), loaded.preprocessing.channels) for path in read] if whole else []
+        return fitted, pictures, None, f"images of {job.images}"
+    data, task = run_again(job, loaded)
+    split = "test" if "test" in data.splits else "val"
+    loader = data.test_dataloader() if split == "test" else data.val_dataloader()
+    chosen = spread(len(data.splits[split]), job.parity_images)
+    channels = loaded.preprocessing.channels
+    pictures = [data.splits[split].image(k, channels) for k in chosen.tolist()] if job.preprocessing == "resize" else []
+    return torch.as_tensor(data.fit(loader.dataset[chosen][0])), pictures, task, f"{split} images of the run"
+
+
+def spread(count: int, most: int) -> Any:
+    """Up to `most` of so many indices, evenly spread, int64."""
+    import torch
+
+    return torch.linspace(0, count - 1, min(count, most)).round().long()
+
+
+def run_again(job: PredictJob, loaded: "LoadedRun") -> tuple[Any, Any]:
+    """The run's data, and its task as training builds it, with the checkpoint's weights.
+
+    Raises:
+        UserError: the data are not there any more.
+    """
+    from pydantic import ValidationError
+
+    from configs.compose import config_from_plain
+    from models.load import find_checkpoint
+    from models.weights import read_checkpoint
+    from train import build_task, load_data
+
+    try:
+        config = config_from_plain(loaded.checkpoint["config"])
+        data = load_data(config)
+        data.configure(seed=config.seed, preprocessing=loaded.preprocessing, **config.data.feeding_arguments())
+        data.setup()
+    except (UserError, ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"the run's own test images are not there ({reason}); name others with images=FOLDER"
+        ) from error
+    config.model.weights, config.trainer.compile = "none", False  # the checkpoint has the weights
+    task = build_task(config, data, loaded.preprocessing)
+    task.load_state_dict(read_checkpoint(find_checkpoint(job.run))["state_dict"])
+    return data, task.eval()
 
 
 def with_progress(rows: "Iterator[Prediction]", *, total: int, shown: bool) -> "Iterator[Prediction]":

@@ -4,7 +4,7 @@ import csv
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -123,26 +123,32 @@ def screen_rows(file: IO[str], class_names: Sequence[str], names: Sequence[str])
 
 
 @contextmanager
-def written_whole(path: Path, key: str) -> Iterator[IO[str]]:
-    """Open a file that takes its name only when all is written; UTF-8, and what is not becomes an escape.
+def replaced_when_whole(path: Path, key: str) -> Iterator[Path]:
+    """Give a place beside the file that takes its name only when all went well, and is gone otherwise.
 
     Raises:
         UserError: it cannot be written there.
     """
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    fresh = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")  # torch.export wants its own ending
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = fresh.open("w", encoding="utf-8", errors="backslashreplace", newline="")
-    except OSError as error:
-        raise UserError(f"{key}={path}: cannot be written ({error.strerror or error})") from error
-    try:
-        with file:
-            yield file
+        yield fresh
         fresh.replace(path)
     except OSError as error:
         raise UserError(f"{key}={path}: cannot be written ({error.strerror or error})") from error
     finally:
-        fresh.unlink(missing_ok=True)
+        with suppress(OSError):  # not there, or nothing could be
+            fresh.unlink()
+
+
+@contextmanager
+def written_whole(path: Path, key: str) -> Iterator[IO[str]]:
+    """Open a text file of that kind; UTF-8, and what is not becomes an escape."""
+    with (
+        replaced_when_whole(path, key) as fresh,
+        fresh.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        yield file
 
 
 def _printable(name: str) -> str:

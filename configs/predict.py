@@ -14,6 +14,9 @@ from configs.errors import UserError, nearest, shorten
 
 TABLES = (".csv", ".jsonl")
 GALLERIES = (".html",)
+EXPORTS = {"onnx": ".onnx", "torch_export": ".pt2"}
+"""Kinds of exported files, and how they end."""
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 OWN = {
     "run": "run folder, name of a run under runs/, or checkpoint file",
     "images": "folder, quoted glob (** too), file, list (.csv, .txt), or - for paths on standard input",
@@ -22,7 +25,11 @@ OWN = {
     "gallery_images": "how many of them, 1 to 1000 (40)",
     "batch_size": "images at once (the run's own, at most 128)",
     "num_workers": "processes that read files (one a core, at most 8)",
-    "accelerator": "auto, cpu, gpu or mps (auto)",
+    "device": "auto, cpu, cuda or mps (auto)",
+    "export": "onnx or torch_export: writes the net to output=FILE.onnx or FILE.pt2 (else to RUN/export/)",
+    "preprocessing": "what of it is inside the file: none, normalise or resize (normalise)",
+    "parity_images": "how many test images, or of images=, the file is checked on, 10 to 100000 (128)",
+    "compile": "false leaves torch.compile out of the parity table (true)",
     "traceback": "true shows where a mistake was found (false)",
 }
 """Keys, and what they mean."""
@@ -34,7 +41,8 @@ HABITS = {
     "output": "out output_dir outdir save save_dir dest result results csv",
     "batch_size": "bs batch data.batch_size",
     "num_workers": "workers j data.num_workers threads",
-    "accelerator": "device cuda gpu trainer.accelerator",
+    "device": "accelerator cuda gpu trainer.accelerator",
+    "export": "format to convert",
 }
 """How others call our keys."""
 
@@ -50,7 +58,11 @@ class PredictJob:
     gallery_images: int
     batch_size: int | None
     num_workers: int | None
-    accelerator: str
+    device: str
+    export: str | None
+    preprocessing: str
+    parity_images: int
+    compile: bool
     traceback: bool
     command: list[str]
     dropped_augment: tuple[str, ...] = ()
@@ -70,6 +82,7 @@ def format_help() -> str:
             "Lightbox names what is on images, with a net that a run trained.",
             "",
             "  python predict.py run=RUN images=IMAGES [output=FILE] [KEY=VALUE ...]",
+            "  python predict.py run=RUN export=onnx [output=FILE.onnx] [KEY=VALUE ...]",
             "",
             "Keys:",
             *(f"  {name:<{width}}{meaning}" for name, meaning in OWN.items()),
@@ -82,9 +95,10 @@ def format_help() -> str:
             "  python predict.py run=runs/digits-resnet20/first images=scans",
             "  python predict.py run=first images='photos/**/*.jpg' output=predictions.csv",
             "  python predict.py run=first images=labels.csv output=predictions.jsonl gallery=null",
+            "  python predict.py run=first export=torch_export preprocessing=resize output=net.pt2",
             "",
-            "The last line says `predictions: PATH`. Exit codes: 0 done, 1 a bug, 2 configuration or data (no image at",
-            "all), 130 stopped by Ctrl-C.",
+            "The last line says `predictions: PATH` or `export: PATH`. Exit codes: 0 done, 1 a bug, 2 configuration or",
+            "data (no image at all), 5 an exported file that disagrees with the checkpoint, 130 stopped by Ctrl-C.",
         ]
     )
 
@@ -100,18 +114,41 @@ def compose_jobs(overrides: Sequence[str], multirun: bool) -> list[PredictJob]:
         wrong.append("command line: -m: predict.py does one thing at a time; write a loop in the shell")
     keys, found = _checked(given)
     wrong += found
-    for key in ("run", "images"):
+    export = given.get("export", "null")
+    for key in ("run",) if export in EXPORTS else ("run", "images"):
         if key not in given:
             wrong.append(f"command line: {key} is needed: {key}={key.upper()}, {OWN[key]}")
-    output = _file(given, "output", TABLES, wrong)
+    output = _file(given, "output", [EXPORTS[export]] if export in EXPORTS else TABLES, wrong)
     gallery = _file(given, "gallery", GALLERIES, wrong)
-    if gallery is None and "gallery" not in given and output is not None:
+    if gallery is None and "gallery" not in given and output is not None and export not in EXPORTS:
         gallery = output.with_name(f"{output.stem}-least-certain.html")
+    wrong += _out_of_place(given)
     if wrong:
         raise UserError(*shorten(wrong))
     return [
         PredictJob(**{**keys, "output": output, "gallery": gallery, "command": list(overrides)}),
     ]
+
+
+def _out_of_place(given: Mapping[str, str]) -> list[str]:
+    """What goes with an export alone or with predictions alone, and what an export lacks."""
+    from importlib.util import find_spec
+
+    export = given.get("export", "null")
+    if export not in EXPORTS:
+        only = [key for key in ("preprocessing", "parity_images", "compile") if key in given]
+        return [f"command line: {key} goes with export=onnx or export=torch_export" for key in only]
+    only = [key for key in ("gallery", "gallery_images", "num_workers", "batch_size", "device") if key in given]
+    wrong = [f"command line: {key} goes with images=, not with export={export}" for key in only]
+    missing = [name for name in ONNX_PACKAGES if export == "onnx" and find_spec(name) is None]
+    if missing:
+        wrong.append(f'export=onnx needs {", ".join(missing)}: pip install -e ".[export]"')
+    if export == "onnx" and given.get("preprocessing") == "resize":
+        wrong.append(
+            "command line: preprocessing=resize goes with export=torch_export: ONNX Runtime resizes with other "
+            "rounding than training does; take normalise or none"
+        )
+    return wrong
 
 
 def _given(overrides: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -174,7 +211,11 @@ def _types(field: Any) -> dict[str, Any]:
         "gallery_images": (Annotated[int, field(ge=1, le=1000)], 40),
         "batch_size": (Annotated[int, field(ge=1, le=65536)] | None, None),
         "num_workers": (Annotated[int, field(ge=0, le=256)] | None, None),
-        "accelerator": (Literal["auto", "cpu", "gpu", "mps"], "auto"),
+        "device": (Literal["auto", "cpu", "cuda", "mps"], "auto"),
+        "export": (Literal["onnx", "torch_export"] | None, None),
+        "preprocessing": (Literal["none", "normalise", "resize"], "normalise"),
+        "parity_images": (Annotated[int, field(ge=10, le=100_000)], 128),
+        "compile": (bool, True),
         "traceback": (bool, False),
     }
 

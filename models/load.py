@@ -38,6 +38,16 @@ class LoadedRun:
         return iter((self.net, self.preprocessing, self.class_names))
 
 
+def find_checkpoint(path: str | Path) -> Path:
+    """Find the checkpoint file that `load_run` would read.
+
+    Raises:
+        UserError: there is none.
+    """
+    place = Path(path)
+    return checkpoint_file(_find(place.expanduser() if str(place).startswith("~/") else place))
+
+
 def load_run(path: str | Path) -> LoadedRun:
     """Load the best checkpoint of a run folder, or a checkpoint file; runs no code of the file.
 
@@ -48,8 +58,7 @@ def load_run(path: str | Path) -> LoadedRun:
     Raises:
         UserError: there is no such run or checkpoint, or it is not one of this template's.
     """
-    place = Path(path)
-    file = checkpoint_file(_find(place.expanduser() if str(place).startswith("~/") else place))
+    file = find_checkpoint(path)
     stored = read_checkpoint(file)
     about = stored.get("lightbox")
     if not isinstance(about, dict) or "state_dict" not in stored:

@@ -268,7 +268,7 @@ MISTAKES = {
     "run=RUN images=list.csv output=o.csv gallery=photos/a.html": ["one of the files to read"],
     "run=RUN images=photos output=o.xlsx": [".csv or .jsonl"],
     "run=RUN images=photos output=photos.csv/o.csv": ["cannot be written"],
-    "run=RUN images=photos accelerator=gpu": ["accelerator=gpu", "auto or cpu"],
+    "run=RUN images=photos device=cuda": ["device=cuda", "auto or cpu"],
     "run=RUN imags=photos bs=3 batch_size=0 num_workers=x gallery_images=1.5 device=cuda": [
         "nearest: images",
         "nearest: batch_size",
@@ -295,7 +295,7 @@ def test_mistakes_end_with_2_and_say_what_to_do(arguments, trained, tmp_path, mo
     (tmp_path / "list.csv").write_text("file\nphotos/a.png\nphotos/a.html\n")
     (tmp_path / "photos.csv").write_text("")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    if "accelerator=gpu" in arguments and torch.cuda.is_available():
+    if "device=cuda" in arguments and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     assert go(*[word.replace("RUN", str(trained[1])) for word in arguments.split()]) == 2
     said = capsys.readouterr().err
