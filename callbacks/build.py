@@ -12,6 +12,7 @@ from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
 from lightning.pytorch.loggers.logger import Logger
 
+from callbacks.bad_files import BadFiles
 from callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from callbacks.csv_log import CsvLog
 from callbacks.enough_batches import EnoughBatches
@@ -63,7 +64,7 @@ def build_training(
     last = LastCheckpoint(folder=record.checkpoints, signals=signals, every_n_steps=every)
     throughput = Throughput()
     finite = FiniteCheck(every_n_steps=callbacks["finite"]["every_n_steps"])
-    chosen: list[Callback] = [throughput, signals, EnoughBatches(), finite]
+    chosen: list[Callback] = [throughput, signals, BadFiles(record), EnoughBatches(), finite]
     if ema := callbacks["ema"]:
         chosen.append(
             EMAWeightAveraging(

@@ -31,6 +31,8 @@ def label_text(target: Tensor, class_names: Sequence[str]) -> str:
         target: a scalar, or shares ``(K,)``.
         class_names: K names.
     """
+    if target.ndim == 0 and target < 0:
+        return "unreadable"
     if target.ndim == 0:
         return _cut(class_names[int(target)], 18)
     shares, classes = target.sort(descending=True, stable=True)

@@ -4,6 +4,7 @@ from typing import Any
 
 from lightning import LightningDataModule, LightningModule, Trainer
 
+from callbacks.bad_files import BadFiles
 from callbacks.build import Training
 from callbacks.checkpoint import read_checkpoint
 from callbacks.processes import process_arguments
@@ -63,7 +64,7 @@ def score_best(
         )
         tester = Trainer(
             **process_arguments(record.members, arguments),
-            callbacks=[scores, HoldSignals(record.signals)],
+            callbacks=[scores, HoldSignals(record.signals), BadFiles(record)],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

@@ -84,7 +84,9 @@ def _as_member(
     work: Callable[[RunConfig, Members], Any],
     children: Mapping[int, subprocess.Popen[bytes]] | None = None,
 ) -> Any:
-    members = connect(world, run=next(_runs), timeout=config.trainer.process_timeout)
+    # Processes that this run started itself meet in a store of its own; those of torchrun in one for all their runs.
+    run = 0 if children is not None or os.environ.get(OURS) else next(_runs)
+    members = connect(world, run=run, timeout=config.trainer.process_timeout)
     with contextlib.ExitStack() as stack:
         stack.enter_context(members.watched())
         if world.rank:

@@ -22,6 +22,12 @@ class UserError(ValueError):
         self.messages: tuple[str, ...] = messages
 
 
+class TooManyBadFiles(UserError):
+    """More files cannot be read than the user allows (`data.max_bad_files`)."""
+
+    exit_code = 3
+
+
 class StorageError(Exception):
     """A disk that is full, read-only, gone or broken: nothing to change in the configuration, but in the machine."""
 

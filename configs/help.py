@@ -106,7 +106,8 @@ def format_help(configs: Path = CONFIGS) -> str:
         "Results: runs/<experiment or data-model>/<name or time>/ with config.yaml, summary.json,",
         "metrics.csv, checkpoints/{best,last}.ckpt, splits.csv, stages.csv, train.log, report.html",
         "and figures/; the last line says `run: PATH`.",
-        "Exit codes: 0 done, 1 our bug, 2 configuration or data, 4 storage, 5 numeric, 130, 143 signals.",
+        "Exit codes: 0 done, 1 our bug, 2 configuration or data, 3 bad files, 4 storage, 5 numeric,",
+        "130 and 143 signals.",
     ]
     return "\n".join(lines)
 

@@ -30,6 +30,9 @@ def mistakes(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield "near_duplicates", f"={bits}: must be from 0 to {MOST_BITS}, of 64 bits"
         elif check in ("quick", "off"):
             yield "near_duplicates", f"={bits} decodes every file, but data.check={check}; take auto or full"
+    bad: Any = data.get("max_bad_files")
+    if _is_number(bad) and (bad < 0 or (isinstance(bad, float) and bad >= 1)):
+        yield "max_bad_files", f"={bad}: must be a whole number of files from 0 on, or a share from 0.0 to below 1.0"
     for name in ("label_from", "group_by"):
         pattern = data.get(name)
         if isinstance(pattern, str):

@@ -24,6 +24,7 @@ FREE = (
         "data.num_workers",
         "data.root",
         "data.near_duplicates",
+        "data.max_bad_files",
         "trainer.max_epochs",
         "trainer.accelerator",
         "scheduler.restart",

@@ -64,6 +64,8 @@ class RunLock:
         except ImportError:
             return True
         self._file = self._path.open("a")
+        # A loader's worker would hold the lock, too, for the seconds that it outlives a run that was killed or failed.
+        os.register_at_fork(after_in_child=self._file.close)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

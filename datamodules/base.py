@@ -142,6 +142,17 @@ class ImageDataModule(lightning.LightningDataModule):
         self._fingerprint = "-".join(source.fingerprint()[:16] for source in sources.values())
         self.splits = self._cut(sources)
 
+    def bad_file_count(self) -> int:
+        """Return how many files could not be read so far; arrays have none."""
+        return 0
+
+    def bad_files(self) -> dict[str, str]:
+        """Return file -> why it could not be read."""
+        return {}
+
+    def refuse_too_many_bad_files(self, bad: Mapping[str, str]) -> None:
+        """Raise TooManyBadFiles where a user allows fewer."""
+
     def fingerprint(self) -> str:
         """Return a hash of all images, labels and keys of the data set, whatever was cut or left out."""
         self.setup()

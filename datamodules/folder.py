@@ -21,6 +21,7 @@ class Folder(ImageFiles):
         channels: 3 reads every image as RGB, 1 as grey.
         check: how closely files are looked at before training; see `ImageFiles`.
         near_duplicates: name pictures of different splits that look alike; see `ImageFiles`.
+        max_bad_files: how many files may be unreadable, as a number or a share below 1.0; see `ImageFiles`.
         test_fraction: share of each class for test, where the folder has no splits.
         label_from: regular expression whose group `label`, else first group, is the class, for flat folders.
         group_by: regular expression that names what must stay in one split.
@@ -34,6 +35,7 @@ class Folder(ImageFiles):
         channels: Literal[1, 3] = 3,
         check: Literal["auto", "full", "quick", "off"] = "auto",
         near_duplicates: int | None = None,
+        max_bad_files: int | float = 0.2,
         test_fraction: float = 0.15,
         label_from: str | None = None,
         group_by: str | None = None,
@@ -44,6 +46,7 @@ class Folder(ImageFiles):
             channels=channels,
             check=check,
             near_duplicates=near_duplicates,
+            max_bad_files=max_bad_files,
             test_fraction=test_fraction,
             group_by=group_by,
         )

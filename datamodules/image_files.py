@@ -7,7 +7,7 @@ import csv
 import hashlib
 import re
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
-from configs.errors import UserError
+from configs.errors import TooManyBadFiles, UserError
 from datamodules import splits
 from datamodules.base import ImageDataModule
 from datamodules.sources.checking import Seen, check_files, in_two_splits
@@ -44,6 +44,8 @@ class ImageFiles(ImageDataModule):
             so many of 64 bits (0 finds resized and recompressed copies, 4 brightened ones, too); decodes each file.
         test_fraction: share of each class for test, where the data has no splits; `val_fraction` is the share for
             validation.
+        max_bad_files: how many files may be unreadable, as a number or, below 1.0, as a share of all: they are skipped;
+            with more of them a run ends.
         group_by: regular expression whose group `group`, else first group, names what must stay in one split (a
             patient, a scene), searched in each file's path.
     """
@@ -58,6 +60,7 @@ class ImageFiles(ImageDataModule):
         channels: Literal[1, 3] = 3,
         check: Literal["auto", "full", "quick", "off"] = "auto",
         near_duplicates: int | None = None,
+        max_bad_files: int | float = 0.2,
         test_fraction: float = 0.15,
         group_by: str | None = None,
     ) -> None:
@@ -68,6 +71,7 @@ class ImageFiles(ImageDataModule):
         self.channels = channels
         self.check = check
         self.near_duplicates = near_duplicates
+        self.max_bad_files = max_bad_files
         self.test_fraction = test_fraction
         self.group_by = re.compile(group_by) if group_by else None
         mean, std = (MEAN, STD) if channels == 3 else ((sum(MEAN) / 3,), (sum(STD) / 3,))
@@ -75,6 +79,8 @@ class ImageFiles(ImageDataModule):
         self.listing: Listing | None = None
         self._sizes = np.zeros(0, dtype=np.int64)
         self._seen: list[Seen] = []
+        self._unreadable: dict[str, str] = {}  # found by the check
+        self._count = 0  # of all files that were listed
 
     def listed(self) -> Listing:
         """List the files; runs once."""
@@ -97,6 +103,8 @@ class ImageFiles(ImageDataModule):
             looks=self.near_duplicates is not None,
         )
         reasons = [one.reason for one in seen]
+        self._unreadable = {key: reason for key, reason in zip(listing.keys, reasons, strict=True) if reason}
+        self._count = len(listing.keys)
         if "train" in listing.splits and not self.for_scoring:
             trained = {
                 label
@@ -111,6 +119,7 @@ class ImageFiles(ImageDataModule):
         self._sizes = np.array([one.size for one in self._seen], dtype=np.int64)
         self.class_names = tuple(sorted(set(listing.labels), key=natural))
         if len(self.class_names) < (1 if self.for_scoring else 2):
+            self.refuse_too_many_bad_files(self._unreadable)
             raise UserError(
                 f"data.root={self.root}: {len(self.class_names)} class with readable images, and a net needs two to "
                 f"tell apart; {summary(listing.left_out) or 'nothing was left out'}"
@@ -143,6 +152,36 @@ class ImageFiles(ImageDataModule):
         assert self.listing is not None
         for key, reason in self.listing.left_out:
             yield key, "", f"left out: {reason}"
+
+    def bad_file_count(self) -> int:
+        """Return how many files could not be read, before training or, in any worker of this process, until now."""
+        return len(self._unreadable) + sum(source.refused_count() for source in self._file_sources())
+
+    def bad_files(self) -> dict[str, str]:
+        """Return file -> why it could not be read."""
+        found = dict(self._unreadable)
+        for source in self._file_sources():
+            found |= source.refused()
+        return found
+
+    def refuse_too_many_bad_files(self, bad: Mapping[str, str]) -> None:
+        """Keep to the budget.
+
+        Raises:
+            TooManyBadFiles: there are more than `max_bad_files`; says how many of which kind.
+        """
+        share = isinstance(self.max_bad_files, float)
+        allowed = int(self.max_bad_files * self._count) if share else self.max_bad_files
+        if len(bad) > allowed:
+            raise TooManyBadFiles(
+                f"{len(bad)} of {self._count} files cannot be read, and data.max_bad_files={self.max_bad_files} allows "
+                f"{allowed}: {summary(list(bad.items()))}"
+            )
+
+    def _file_sources(self) -> list[FileSource]:
+        """The splits, each once: validation may be training's own images."""
+        sources = {id(source): source for source in self.splits.values()}
+        return [source for source in sources.values() if isinstance(source, FileSource)]
 
     def _all_split(self, listing: Listing, targets: torch.Tensor) -> list[str]:
         """Cut test and validation from what has no split, or validation from train where it is missing."""

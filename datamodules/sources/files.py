@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from datamodules.sources.packed import PackedStrings
-from datamodules.sources.pictures import BrokenImage, Refused, read_picture
+from datamodules.sources.pictures import REASONS, BrokenImage, Refused, read_picture
 
 
 class FileSource:
@@ -27,6 +27,9 @@ class FileSource:
         self.keys = keys
         self.targets = targets
         self.sizes = sizes
+        # A byte a file: 0, or the number of the reason from 1. Shared, because workers write it and the run reads it;
+        # a queue would fill up where nobody reads, and a worker that is killed could leave it locked.
+        self._refused = torch.zeros(len(keys), dtype=torch.uint8).share_memory_()
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -41,7 +44,21 @@ class FileSource:
         try:
             return read_picture(path, channels)
         except Refused as refused:
-            raise BrokenImage(f"{path}: {refused}; data.check=full finds all such files and leaves them out") from None
+            raise self.broken(index, str(refused)) from None
+
+    def broken(self, index: int, reason: str) -> BrokenImage:
+        """Note that a file cannot be used, in whichever process; returns what to raise."""
+        self._refused[index] = 1 + (REASONS.index(reason) if reason in REASONS else 0)
+        path = self.folder / self.keys[index]
+        return BrokenImage(f"{path}: {reason}; data.check=full finds all such files and leaves them out")
+
+    def refused_count(self) -> int:
+        """Return how many files could not be used so far, in any worker of this process."""
+        return int(self._refused.count_nonzero())
+
+    def refused(self) -> dict[str, str]:
+        """Return key -> reason of those files."""
+        return {self.keys[i]: REASONS[int(self._refused[i]) - 1] for i in self._refused.nonzero()[:, 0].tolist()}
 
     def subset(self, indices: torch.Tensor) -> "FileSource":
         """Return a source of the files at ``indices`` (int64), in that order."""

@@ -8,13 +8,22 @@ import torch
 from configs.errors import UserError
 from configs.preprocessing import Preprocessing
 from datamodules.image import ImageOperation
+from datamodules.loading import PADDING
 from datamodules.randomness import generator
+from datamodules.sources.files import FileSource
+from datamodules.sources.pictures import MAX_PIXELS, NARROW, BrokenImage
 from datamodules.sources.source import Source
 from datamodules.transforms import fit_to
 
+TRIES = 100  # of other images, in place of one that cannot be read
+
 
 class PerImage:
-    """Make a batch of single images.
+    """Make a batch of single images; a file that cannot be read stops none of the others.
+
+    In training another image takes its place, drawn by (seed, epoch, key of the file): so batches keep their size, and
+    a run that goes on, or has other workers, takes the same. In evaluation it is black, with the target `PADDING`,
+    which no score counts.
 
     Args:
         source: where they come from.
@@ -43,11 +52,31 @@ class PerImage:
         epoch, indices = request if isinstance(request, tuple) else (None, request)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of files that it reads all the same
-            images = [
-                self._fitted(self._picture(index)) if epoch is None else self._augmented(index, epoch)
+            made = [
+                self._evaluated(index) if epoch is None else self._trained_on(index, epoch)
                 for index in indices.tolist()
             ]
-        return torch.stack(images), self.source.targets[indices]
+        return torch.stack([image for image, _ in made]), torch.tensor([target for _, target in made])
+
+    def _evaluated(self, index: int) -> tuple[torch.Tensor, int]:
+        try:
+            return self._fitted(self._picture(index)), int(self.source.targets[index])
+        except BrokenImage:
+            assert self.fit is not None  # it is a file
+            size = self.fit.image_size
+            return torch.zeros(self.fit.channels, size, size, dtype=torch.uint8), PADDING
+
+    def _trained_on(self, index: int, epoch: int) -> tuple[torch.Tensor, int]:
+        taken = index
+        draws = None
+        for _ in range(TRIES):
+            try:
+                return self._augmented(taken, epoch), int(self.source.targets[taken])
+            except BrokenImage as broken:
+                last = broken
+                draws = draws or generator(self.seed, "in place of", epoch, self.source.keys[index])
+                taken = int(torch.randint(len(self.source), (), generator=draws))
+        raise BrokenImage(f"none of {TRIES} images drawn one after the other can be read; the last: {last}")
 
     def _augmented(self, index: int, epoch: int) -> torch.Tensor:
         image = self._picture(index)
@@ -68,7 +97,12 @@ class PerImage:
         return image
 
     def _picture(self, index: int) -> torch.Tensor:
-        return self.source.image(index, self.fit.channels if self.fit else 0)
+        image = self.source.image(index, self.fit.channels if self.fit else 0)
+        if self.fit is not None and isinstance(self.source, FileSource):
+            short, long = sorted(image.shape[-2:])
+            if self.fit.resize**2 * long / short > MAX_PIXELS:  # before its middle is cut out
+                raise self.source.broken(index, NARROW)
+        return image
 
     def _fitted(self, image: torch.Tensor) -> torch.Tensor:
         return image if self.fit is None else fit_to(image[None], self.fit)[0]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from configs.errors import UserError
+from configs.errors import TooManyBadFiles
 
 MAX_PIXELS = 100_000_000  # refused by their header: 300 MB of memory an image
 # Formats that hold pixels. Not among them: EPS, PDF, WMF and such, which hand the file to another program.
@@ -21,6 +21,13 @@ FORMATS = (
     *("ICNS", "SGI", "SUN", "QOI", "DDS", "IM", "MSP", "XBM", "PSD"),
 )
 FORBIDDEN = "may not be read"  # the one reason that can pass without a change of the file
+NARROW = "too narrow"  # would be huge once its short side has the size that was asked for
+REASONS = (
+    *("damaged", "empty file", "not an image", "not there", FORBIDDEN, "no pixels", NARROW),
+    f"more than {MAX_PIXELS // 1_000_000} megapixels",
+    *("float values outside 0..1 and 0..255", "32-bit values outside 0..65535"),
+)
+"""Why a picture is refused, the general one first: a worker tells the run which by its number."""
 # What Pillow raises on damaged files.
 ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, MemoryError, struct.error, TypeError, IndexError, KeyError),
@@ -32,8 +39,8 @@ class Refused(ValueError):
     """A file that is left out, with the reason in a few words that many files can share."""
 
 
-class BrokenImage(UserError):
-    """A file that could not be read any more when its turn came.
+class BrokenImage(TooManyBadFiles):
+    """A file that could not be read any more when its turn came, where none is spared.
 
     A loader's worker hands an exception over as the text of its traceback, of which the last line says it.
     """

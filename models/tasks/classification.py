@@ -258,6 +258,8 @@ class Classification(LightningModule):
     def _metrics(self, split: str) -> dict[str, float]:
         """Micro accuracy, macro accuracy (mean recall) and macro F1 over the classes that occur, mean loss."""
         loss, correct, count = self._totals(split)
+        if not count:
+            raise UserError(f"{split}: none of its images could be read")
         hit, false_alarm, _, missed, support = self.scores[split].compute().double().unbind(dim=1)
         seen = support > 0
         f1 = 2 * hit / (2 * hit + false_alarm + missed).clamp_min(1)

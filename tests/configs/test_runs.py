@@ -1,6 +1,9 @@
 """Which run a `resume=` means."""
 
 import json
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -93,3 +96,21 @@ def test_relative_paths_start_at_the_projects_root(monkeypatch: pytest.MonkeyPat
     assert rooted("runs") == ROOT / "runs"
     assert rooted(str(tmp_path)) == tmp_path
     assert rooted("~/photos") == Path.home() / "photos"
+
+
+def test_a_worker_that_outlives_its_run_does_not_hold_the_folder(tmp_path: Path) -> None:
+    lock = RunLock(tmp_path)
+    assert lock.take() and not RunLock(tmp_path).take()
+    ready, tell = os.pipe()
+    worker = os.fork()
+    if worker == 0:
+        os.write(tell, b".")
+        time.sleep(60)
+        os._exit(0)
+    try:
+        assert os.read(ready, 1) and not RunLock(tmp_path).take()
+        lock.release()
+        assert RunLock(tmp_path).take()
+    finally:
+        os.kill(worker, signal.SIGKILL)
+        os.waitpid(worker, 0)
