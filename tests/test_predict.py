@@ -269,13 +269,13 @@ MISTAKES = {
     "run=RUN images=photos output=o.xlsx": [".csv or .jsonl"],
     "run=RUN images=photos output=photos.csv/o.csv": ["cannot be written"],
     "run=RUN images=photos device=cuda": ["device=cuda", "auto or cpu"],
-    "run=RUN imags=photos bs=3 batch_size=0 num_workers=x gallery_images=1.5 device=cuda": [
+    "run=RUN imags=photos bs=3 batch_size=0 num_workers=x gallery_images=1.5 gpu=0": [
         "nearest: images",
         "nearest: batch_size",
         "batch_size=0: must be at least 1",
         "num_workers=x: must be a whole number",
         "gallery_images=1.5",
-        "nearest: accelerator",
+        "nearest: device",
     ],
     "run=RUN images=photos run=RUN": ["run stands there twice"],
     "photos": ["'photos': must be key=value"],
