@@ -131,9 +131,9 @@ def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -
     from models.build import build_net
     from models.stages import stages
     from models.tasks import task_class
-    from models.transfer import TransferPlan
+    from models.transfer import WITH_ADAPTERS, TransferPlan
 
-    model = config.model
+    model, transfer = config.model, config.transfer
     net_arguments: dict[str, Any] = {
         "name": model.name,
         "source": model.source,
@@ -143,6 +143,8 @@ def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -
         "image_size": preprocessing.image_size,
         "standardize": config.data.standardize,
     }
+    if transfer.name in WITH_ADAPTERS:
+        net_arguments["adapters"] = transfer.arguments
     seed_everything(config.seed, verbose=False)
     net = build_net(**net_arguments, weights=model.weights, weights_by_order=model.weights_by_order)
     if config.data.standardize != "none":
@@ -165,10 +167,10 @@ def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -
         optimizer=config.optimizer.to_plain(),
         scheduler=config.scheduler.to_plain(),
         plan=TransferPlan(
-            mode=config.transfer.name,
+            mode=transfer.name,
             stages=tuple(stage.name for stage in stages(net)),
             epochs=config.trainer.max_epochs,
-            arguments=config.transfer.arguments,
+            arguments=transfer.arguments,
         ),
         monitor=config.monitor,
         monitor_mode=config.monitor_mode,

@@ -50,7 +50,7 @@ def _as_path(value: Any) -> Any:
     return ROOT / (Path.home() / value[2:] if value == "~" or value.startswith("~/") else value)
 
 
-def _one_or_several(value: Any) -> Any:
+def one_or_several(value: Any) -> Any:
     """`resume_allow=KEY` is as good as `resume_allow=[KEY]`."""
     return [value] if isinstance(value, str) else value
 
@@ -86,7 +86,7 @@ Count = Annotated[int, Field(ge=1)]
 Statistic = Share | Annotated[list[Share], AfterValidator(_one_or_three)] | None
 Text = Annotated[str, AfterValidator(_text)]
 FolderName = Annotated[str, AfterValidator(_folder_name)]
-Texts = Annotated[list[Text], BeforeValidator(_one_or_several)]
+Texts = Annotated[list[Text], BeforeValidator(one_or_several)]
 AnyPath = Annotated[
     Path,
     BeforeValidator(_as_path),

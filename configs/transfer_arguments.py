@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from configs import names, signatures
-from configs.sections import Count, Number, Section, Texts
+from configs.sections import Count, Memory, Number, Section, Texts, one_or_several
 
 Decay = Annotated[Number, Field(gt=0, le=1)]
 Part = Annotated[Number, Field(gt=0, lt=1)]
@@ -34,6 +34,16 @@ class DiscriminativeArguments(Section):  # noqa: D101
     decay: Decay = 0.7
 
 
+class LoraArguments(Section):  # noqa: D101
+    rank: Count = 8
+    alpha: Annotated[Number, Field(gt=0)] = 16.0
+    dropout: Memory = 0.0
+    targets: Annotated[list[Literal["qkv", "proj"]], Field(min_length=1), BeforeValidator(one_or_several)] = [
+        "qkv",
+        "proj",
+    ]
+
+
 ARGUMENTS: dict[str, type[Section]] = {
     "scratch": Section,
     "full": Section,
@@ -41,6 +51,7 @@ ARGUMENTS: dict[str, type[Section]] = {
     "partial": PartialArguments,
     "gradual": GradualArguments,
     "discriminative": DiscriminativeArguments,
+    "lora": LoraArguments,
 }
 
 

@@ -22,6 +22,7 @@ from torch import nn
 from configs.errors import UserError, unknown
 from configs.preprocessing import Preprocessing
 from models.inputs import adapt_input, first_layer
+from models.lora import add_adapters
 from models.matching import WeightsReport
 from models.nets import NETS
 from models.published import Published, fetched, published, timm_name
@@ -80,13 +81,15 @@ def build_net(
     weights_by_order: bool = False,
     arguments: Mapping[str, Any] | None = None,
     standardize: str = "none",
+    adapters: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """Build the net `name` for images of `in_channels` channels and `image_size` x `image_size` pixels.
 
     `weights` is none, default, a named set of the library, or a file (or run folder); a head of another size
     than the file's stays at its random start. `weights_by_order` pairs a file's tensors with the net's by their
     order instead of their names. `arguments` go to the net's constructor. `standardize` puts a layer in front that
-    is still to be fitted or loaded, see models/standardize.py. What was loaded is told by `net.weights_report`, None
+    is still to be fitted or loaded, see models/standardize.py. `adapters` are the arguments of low-rank adapters
+    (models/lora.py), which are added to the loaded weights. What was loaded is told by `net.weights_report`, None
     without weights.
 
     Raises:
@@ -108,6 +111,8 @@ def build_net(
         net.weights_report = None  # type: ignore[assignment]
     if file:
         load_file_into(net, weights, by_order=weights_by_order)
+    if adapters is not None:
+        add_adapters(net, **adapters)
     if source != "own":
         _check_image_size(net, name, in_channels, image_size)
     put_in_front(net, kind=standardize, channels=in_channels, size=image_size)

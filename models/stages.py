@@ -2,8 +2,8 @@
 
 Freezing, layer-wise rates and loading weights read nothing but this list. The last stage is always "head":
 the layers whose size is the number of classes, and auxiliary heads. Patch and position tokens belong to the
-stem. Our own nets tell their stages themselves; torchvision's families stand in the table below; timm has
-group matchers.
+stem. Low-rank adapters, where a net has them, are the stage "adapters" in front of the head. Our own nets tell
+their stages themselves; torchvision's families stand in the table below; timm has group matchers.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import nn
+
+from models.lora import is_adapter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +119,7 @@ def stages(net: nn.Module) -> list[Stage]:
         rows = _torchvision_rows(net)
     else:
         rows = net.stages()  # type: ignore[operator]
-    return _collect(net, rows)
+    return _with_adapters(_collect(net, rows))
 
 
 def _collect(net: nn.Module, rows: Iterable[tuple[str, Iterable[str]]]) -> list[Stage]:
@@ -141,6 +143,18 @@ def _collect(net: nn.Module, rows: Iterable[tuple[str, Iterable[str]]]) -> list[
     if not found or found[-1].name != "head":
         raise ValueError(f"the last stage of {type(net).__name__} has to be head")
     return found
+
+
+def _with_adapters(found: list[Stage]) -> list[Stage]:
+    """Gather the adapters of all stages in one of their own."""
+    inside = {name: value for stage in found for name, value in stage.parameters.items() if is_adapter(name)}
+    if not inside:
+        return found
+    bare = [
+        Stage(name=stage.name, parameters={key: value for key, value in stage.parameters.items() if key not in inside})
+        for stage in found
+    ]
+    return [*bare[:-1], Stage(name="adapters", parameters=inside), bare[-1]]
 
 
 def _torchvision_rows(net: nn.Module) -> list[tuple[str, list[str]]]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from configs.errors import UserError, unknown
+from configs.errors import UserError, nearest, unknown
 
 Shares = dict[str, float]
 """Stage -> share of `optimizer.lr`, for the stages that train."""
@@ -135,6 +135,34 @@ def discriminative(names: Sequence[str], epoch: int, *, decay: float = 0.7) -> S
     return _decayed(names, names, decay)
 
 
+def lora(
+    names: Sequence[str],
+    epoch: int,
+    *,
+    rank: int = 8,
+    alpha: float = 16.0,
+    dropout: float = 0.0,
+    targets: Sequence[str] = ("qkv", "proj"),
+) -> Shares:
+    """The head and low-rank adapters on the attention weights train; every weight of the net itself is frozen.
+
+    Idea: what a task adds to a weight has a low rank, so two thin matrices whose product is added to it are enough;
+    afterwards they are merged into it and cost nothing. When: a large vision transformer and few or moderately many
+    images. Cost: optimiser state and checkpointed changes for about a hundredth of the parameters; forward and
+    backward through the whole net; a learning rate about ten times that of full. Source: Hu et al. 2022,
+    arxiv.org/abs/2106.09685.
+
+    Args:
+        names: stages from input to output, "adapters" the last but one.
+        epoch: of no influence.
+        rank: of the adapters, which models/lora.py adds to the net, as are the others.
+        alpha: the update is multiplied by alpha / rank.
+        dropout: of the adapters' input features.
+        targets: `qkv`, `proj` or both.
+    """
+    return {"adapters": 1.0, "head": 1.0}
+
+
 MODES: dict[str, Callable[..., Shares]] = {
     "scratch": scratch,
     "full": full,
@@ -142,7 +170,10 @@ MODES: dict[str, Callable[..., Shares]] = {
     "partial": partial,
     "gradual": gradual,
     "discriminative": discriminative,
+    "lora": lora,
 }
+WITH_ADAPTERS = frozenset({"lora"})
+"""Modes whose arguments are those of low-rank adapters, which the net is then built with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,4 +267,6 @@ def _decayed(names: Sequence[str], trained: Sequence[str], decay: float) -> Shar
 
 
 def _unknown_stage(name: str, names: Sequence[str]) -> str:
-    return f"{unknown('stage', name, names)}; the net has {', '.join(names)}"
+    close = nearest(name, names)
+    hint = f"; nearest: {', '.join(close)}" if close else ""
+    return f"unknown stage {name!r:.60}{hint}; the net has {', '.join(names)}"

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from configs.errors import UserError
 from configs.weight_files import is_file, locate
 from models.inputs import first_layer
+from models.lora import merged
 from models.matching import Mismatch, WeightsReport, adapted, match_by_order, without_prefix
 from models.stages import stages
 
@@ -92,7 +93,7 @@ def _reason(error: Exception) -> str:
 
 
 def net_tensors(stored: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Take the net's tensors out of anybody's checkpoint: inner mapping, no wrappers' prefixes."""
+    """Take the net's tensors out of anybody's checkpoint: inner mapping, no wrappers' prefixes, adapters merged."""
     ours = "lightbox" in stored
     inner: Mapping[str, Any] | None = stored
     while inner is not None:
@@ -107,7 +108,7 @@ def net_tensors(stored: Mapping[str, Any]) -> dict[str, Tensor]:
             # Ours may have a loss or metrics beside the net; a foreign wrapper wraps everything.
             if inside and (len(inside) == len(tensors) or (ours and prefix == "net.")):
                 tensors, stripped = inside, True
-    return {key.replace("_orig_mod.", ""): value for key, value in tensors.items()}
+    return merged({key.replace("_orig_mod.", ""): value for key, value in tensors.items()})
 
 
 def load_file_into(net: nn.Module, weights: str, *, by_order: bool = False) -> WeightsReport:

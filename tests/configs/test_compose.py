@@ -105,7 +105,11 @@ def test_arguments_of_our_transfer_modes_are_those_of_their_functions_and_files(
     from models.transfer import MODES
 
     signature = inspect.signature(MODES[mode]).parameters
-    theirs = {key: one.default for key, one in signature.items() if key not in ("names", "epoch")}
+    theirs = {
+        key: list(one.default) if isinstance(one.default, tuple) else one.default
+        for key, one in signature.items()
+        if key not in ("names", "epoch")
+    }
     assert TRANSFER[mode]().model_dump() == theirs
     random = [] if mode == "scratch" else ["transfer.allow_random=true"]
     assert compose([f"transfer={mode}", *random]).transfer.arguments == theirs

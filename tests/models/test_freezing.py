@@ -10,7 +10,7 @@ from models.build import build_net
 from models.freezing import Freezing
 from models.optim import build_optimizer
 from models.stages import stages
-from models.transfer import MODES, TransferPlan
+from models.transfer import MODES, WITH_ADAPTERS, TransferPlan
 
 NETS = {
     "own": {"name": "cnn", "source": "own", "arguments": {"widths": [4, 4], "dense_widths": [6]}, "image_size": 8},
@@ -29,7 +29,8 @@ NETS = {
 
 def made(net, mode, epochs=6, **arguments):
     torch.manual_seed(0)
-    built = build_net(num_classes=4, in_channels=3, **NETS[net])
+    adapters = arguments if mode in WITH_ADAPTERS else None
+    built = build_net(num_classes=4, in_channels=3, adapters=adapters, **NETS[net])
     names = tuple(stage.name for stage in stages(built))
     return Freezing(built, TransferPlan(mode=mode, stages=names, epochs=epochs, arguments=arguments))
 
@@ -123,7 +124,8 @@ def test_train_and_eval_of_the_whole_come_back():
 
 @pytest.mark.parametrize("mode", list(MODES))
 def test_all_parameters_are_in_the_optimiser_with_their_real_rates(mode):
-    freezing = made("test_resnet", mode, epochs=20)
+    own = {"rank": 2, "alpha": 2.0} if mode in WITH_ADAPTERS else {}
+    freezing = made("vit" if own else "test_resnet", mode, epochs=20, **own)
     groups = freezing.groups(lr=0.1, weight_decay=0.01)
     inside = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(inside) == sorted(id(parameter) for parameter in freezing.net.parameters())

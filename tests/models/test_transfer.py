@@ -3,13 +3,14 @@
 import pytest
 
 from configs.errors import UserError
-from models.transfer import MODES, TransferPlan
+from models.transfer import MODES, WITH_ADAPTERS, TransferPlan
 
 STAGES = ("stem", "stage1", "stage2", "stage3", "head")
 
 
 def plan(mode, epochs=6, **arguments):
-    return TransferPlan(mode=mode, stages=STAGES, epochs=epochs, arguments=arguments)
+    names = (*STAGES[:-1], "adapters", "head") if mode in WITH_ADAPTERS else STAGES
+    return TransferPlan(mode=mode, stages=names, epochs=epochs, arguments=arguments)
 
 
 def trained(mode, **arguments):
@@ -23,6 +24,7 @@ def trained(mode, **arguments):
 def test_which_stages_train_in_which_epoch():
     assert trained("scratch") == trained("full") == trained("discriminative") == [5] * 6
     assert trained("head_only") == [1] * 6
+    assert [list(plan("lora", rank=4).shares(epoch)) for epoch in range(6)] == [["adapters", "head"]] * 6
     assert trained("partial", stages=3) == trained("partial", stages=["stage2", "stage3"]) == [3] * 6
     assert trained("partial", stages=0.5) == trained("partial", stages=0.4) == [2] * 6
     assert trained("partial", stages=0.01) == [1] * 6
@@ -50,6 +52,7 @@ def test_what_is_uniform_and_what_freezes():
         "partial": (False, True),
         "gradual": (False, True),
         "discriminative": (False, False),
+        "lora": (False, True),
     }
 
 
