@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers.logger import Logger
 
+from callbacks.averaging import RunningAverage
 from callbacks.bad_files import BadFiles
 from callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from callbacks.csv_log import CsvLog
@@ -66,13 +67,7 @@ def build_training(
     finite = FiniteCheck(every_n_steps=callbacks["finite"]["every_n_steps"])
     chosen: list[Callback] = [throughput, signals, BadFiles(record), EnoughBatches(), finite]
     if ema := callbacks["ema"]:
-        chosen.append(
-            EMAWeightAveraging(
-                decay=ema["decay"],
-                update_every_n_steps=ema["every_n_steps"],
-                update_starting_at_step=ema["start_step"],
-            )
-        )
+        chosen.append(RunningAverage(**ema))
     if stopping := callbacks["early_stopping"]:
         chosen.append(
             EarlyStopping(monitor, mode=monitor_mode, check_on_train_epoch_end=True, verbose=False, **stopping)

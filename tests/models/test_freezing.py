@@ -50,8 +50,7 @@ def train(freezing, epoch, optimizer, steps=3):
     freezing.net.train()
     freezing.hold()
     freezing.start_epoch(epoch)
-    size = 64 if type(freezing.net).__name__ == "AlexNet" else 32
-    size = 8 if type(freezing.net).__name__ == "CNN" else size
+    size = getattr(freezing.net, "image_size", 32)
     for _ in range(steps):
         optimizer.zero_grad()
         nn.functional.cross_entropy(freezing.net(torch.rand(4, 3, size, size)), torch.arange(4)).backward()
@@ -62,7 +61,7 @@ def same(one, other):
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("net", list(NETS))
+@pytest.mark.parametrize("net", [net for net in NETS if net != "alexnet"])  # 57 M parameters
 def test_frozen_stages_keep_their_bytes_and_the_others_move(net):
     """Under weight decay and momentum, with batch norm and dropout; frozen again, and first trained late."""
     freezing = made(net, "gradual", head_epochs=1)
