@@ -32,7 +32,7 @@ NETS = {
     "torchvision": ["model=shufflenet_v2_x0_5"],
     "timm": ["model=test_resnet"],
 }
-TRANSFORMERS = {"torchvision": ["model=vit_cell", "model.arguments.image_size=32"], "timm": ["model=test_vit"]}
+TRANSFORMERS = {"torchvision": ["model=vit_cell"], "timm": ["model=test_vit"]}
 SCHEDULES = {
     "one_cycle": [],
     "cosine": [],
@@ -66,6 +66,7 @@ def vit_cell(*, weights: None = None, progress: bool = True, **arguments: Any) -
 
 def register_vit_cell() -> None:
     """Make it known to torchvision and to the configuration, as if it came with the library."""
+    vit_cell.__module__ = "torchvision.models.vision_transformer"
     torchvision.models._api.BUILTIN_MODELS["vit_cell"] = vit_cell
     known = names.library_nets("torchvision")
     original = names.library_nets
