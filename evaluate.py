@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from callbacks.evaluation import Probabilities
+    from callbacks.robustness import Robustness
     from configs.schema import RunConfig
     from datamodules.scoring import ScoredImages
     from models.inference import Classifier
@@ -64,7 +65,9 @@ def run(job: Evaluation) -> dict[str, float]:
         images, facts = load_images(job, config, members)
         facts["members"] = check_members(job, images, members, config, facts["data_fingerprint"])
         batch_size = job.batch_size or config.data.batch_size
-        found = score(job, members, images, batch_size=batch_size, device=device, processes=processes)
+        work: dict[str, Any] = {"batch_size": batch_size, "device": device, "processes": processes}
+        found = score(job, members, images, **work)
+        robustness = measure_robustness(job, members, images, **work)
         metrics: dict[str, float] = {}
         if processes.rank == 0:
             first = prepare_for(members[0], job, "centre")
@@ -77,6 +80,7 @@ def run(job: Evaluation) -> dict[str, float]:
                 found=found,
                 facts=facts,
                 pictures=lambda indices: images.pictures(first, indices),
+                robustness=robustness,
                 bootstrap=job.bootstrap,
                 seed=job.seed,
                 hardest=job.hardest,
@@ -262,6 +266,126 @@ def score(
                 seconds[number, views] += time.perf_counter() - start
                 rows[number, views].append((batch.indices, probs))
     return {one: gathered(processes.gather(rows[one]), processes.gather(seconds[one])) for one in wanted}
+
+
+def measure_robustness(
+    job: Evaluation,
+    members: Sequence[Member],
+    images: "ScoredImages",
+    *,
+    batch_size: int,
+    device: Any,
+    processes: Any,
+) -> "Robustness | None":
+    """Accuracy of the members' average under each condition that was asked for; None where there is none.
+
+    What is done to images is done to what each member reads, before its normalisation.
+
+    Raises:
+        UserError: an attack on members that read images of different sizes.
+    """
+    import torch
+
+    from callbacks.robustness import Robustness, Row
+    from datamodules.distortions import conditions
+    from datamodules.splits import subset
+    from models.inference import average
+
+    how = [member.run.preprocessing for member in members]
+    wanted = conditions(
+        corruptions=job.corruptions,
+        curves=job.curves,
+        shortcut=job.shortcut,
+        colour=how[0].channels == 3,
+        seed=job.seed,
+    )
+    attacks = [(name, eps) for name in job.attack for eps in job.eps]
+    if not wanted and not attacks:
+        return None
+    if job.curves and how[0].channels != 3:
+        processes.say("curves: grey images have no hue")
+    if attacks and len({(one.image_size, one.channels) for one in how}) > 1:
+        raise UserError("attack: the members read images of different sizes or channels; attack them one by one")
+    share = 1.0 if not job.robustness_images else min(1.0, job.robustness_images / len(images))
+    chosen = subset(images.keys, images.targets, fraction=share).nonzero()[:, 0]
+    prepare = {str(number): prepare_for(member, job, "centre") for number, member in enumerate(members)}
+    right: dict[tuple[str, str, float], int] = {}
+
+    def count(place: tuple[str, str, float], views: Sequence["Tensor"], targets: "Tensor") -> None:
+        with torch.no_grad():
+            probs = average([member.net(view) for member, view in zip(members, views, strict=True)])
+        right[place] = right.get(place, 0) + int((probs.argmax(dim=1) == targets).sum())
+
+    examples: dict[str, dict[str, list[Tensor]]] = {}
+
+    def keep(place: tuple[str, str, float], view: "Tensor") -> None:
+        table, name, _ = place
+        examples.setdefault(table, {}).setdefault(name, []).append(view[0].cpu())
+
+    batches = images.batches(
+        prepare, batch_size=batch_size, device=device, chosen=chosen, rank=processes.rank, world=processes.world
+    )
+    for number, batch in enumerate(batches):
+        views = [batch.views[str(place)][:, 0] for place in range(len(members))]
+        targets, keys = (
+            images.targets[batch.indices].to(device),
+            [images.keys[index] for index in batch.indices.tolist()],
+        )
+        count(("", "", 0.0), views, targets)
+        for one in wanted:
+            changed = [one.change(view, keys, plan.mean) for view, plan in zip(views, how, strict=True)]
+            count((one.table, one.name, one.level), changed, targets)
+            if number == 0:
+                keep((one.table, one.name, one.level), changed[0])
+        for name, eps in attacks:
+            attacked = attack(job, members, views[0], targets, keys, name=name, eps=eps)
+            count(("attacks", name, eps), [attacked] * len(members), targets)
+            if number == 0:
+                keep(("attacks", name, eps), (attacked * 255).round().to(torch.uint8))
+    totals: dict[tuple[str, str, float], int] = {}
+    for part in processes.gather(right):
+        for place, hits in part.items():
+            totals[place] = totals.get(place, 0) + hits
+    order = [(one.table, one.name, one.level) for one in wanted] + [("attacks", name, eps) for name, eps in attacks]
+    return Robustness(
+        rows=[
+            Row(table=place[0], name=place[1], level=place[2], right=totals.get(place, 0), images=len(chosen))
+            for place in order
+        ],
+        images=len(chosen),
+        clean=totals.get(("", "", 0.0), 0) / len(chosen),
+        largest_class=images.targets[chosen].bincount().max().item() / len(chosen),
+        examples={
+            table: [(name, torch.stack(shown)) for name, shown in names.items()] for table, names in examples.items()
+        },
+    )
+
+
+def attack(
+    job: Evaluation,
+    members: Sequence[Member],
+    images: "Tensor",
+    targets: "Tensor",
+    keys: Sequence[str],
+    *,
+    name: str,
+    eps: float,
+) -> "Tensor":
+    """Attack uint8 images; returns float ones in [0, 1]. The random start of an image follows from its key."""
+    import torch
+
+    from datamodules.randomness import generator
+    from models.attacks import average_loss, fgsm, pgd
+
+    pixels, loss = images.float() / 255, average_loss([member.net for member in members])
+    if name == "fgsm":
+        return fgsm(loss, pixels, targets, eps=eps)
+    draws = [torch.rand(images.shape[1:], generator=generator(job.seed, "attack", key)) for key in keys]
+    start = (2 * torch.stack(draws).to(images.device) - 1) * eps
+    # 2.5 eps over all steps, as Madry et al.: the far side of the ball can be reached from any start.
+    return pgd(
+        loss, pixels, targets, eps=eps, steps=job.attack_steps, step_size=2.5 * eps / job.attack_steps, start=start
+    )
 
 
 def output_folder(job: Evaluation, members: Sequence[Member]) -> Path:

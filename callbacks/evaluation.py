@@ -15,6 +15,7 @@ from torch import Tensor
 from callbacks import charts, evaluation_charts, page
 from callbacks.figures import record_figure
 from callbacks.provenance import RunRecord
+from callbacks.robustness import Robustness, say_robustness, write_robustness
 from callbacks.scores import HardImage, class_scores, confusion
 from configs.errors import UserError
 from models.inference import average
@@ -53,6 +54,7 @@ def write_evaluation(
     found: Mapping[tuple[int, str], Probabilities],
     facts: Mapping[str, Any],
     pictures: Callable[[Sequence[int]], Tensor],
+    robustness: Robustness | None,
     bootstrap: int,
     seed: int,
     hardest: int,
@@ -69,6 +71,7 @@ def write_evaluation(
         found: probabilities by (number of the member, views), the centre among them.
         facts: plain values about data and members.
         pictures: images uint8 (N, C, H, W) at given indices.
+        robustness: accuracy under corruptions and the like, where it was measured.
         bootstrap: resamples for the intervals.
         seed: of the resamples.
         hardest: rows of hardest.csv and easiest.csv.
@@ -106,6 +109,9 @@ def write_evaluation(
         "trained_on_images": trained_on,
         **facts,
     }
+    sections: list[str] = []
+    if robustness is not None:
+        sections, document["robustness"] = write_robustness(record, robustness)
     record.write("metrics.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     write_tables(record, images, each, probs, class_names, hardest)
     record.write_table("gain.csv", tuple(gains[0]), [tuple(row.values()) for row in gains])
@@ -122,6 +128,7 @@ def write_evaluation(
                     gain_section(gains),
                     class_section(record, counts, class_names, per_class),
                     calibration_section(record, each),
+                    *sections,
                     confusion_section(record, each, probs, counts, images, class_names, pictures),
                     *image_sections(each, probs, images, class_names, pictures),
                     page.section("Metrics", page.values_table(*metrics_rows(values, intervals))),
@@ -131,6 +138,8 @@ def write_evaluation(
             ),
         )
     say(split, values, intervals, gains, trained_on, len(each.targets))
+    if robustness is not None:
+        say_robustness(robustness)
     print(f"evaluation: {folder}", flush=True)
     return metrics
 

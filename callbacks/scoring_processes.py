@@ -32,6 +32,11 @@ class Processes:
             raise UserError(f"device={kind}: there is none here; device=auto takes what there is")
         return torch.device(kind, self.local_rank) if kind == "cuda" else torch.device(kind)
 
+    def say(self, text: str) -> None:
+        """Print a line, once."""
+        if self.rank == 0:
+            print(text, flush=True)
+
     def gather(self, value: Any) -> list[Any]:
         """The values of all processes, by rank, on rank 0; on the others only their own."""
         if self.world == 1:

@@ -29,6 +29,7 @@ VIEWS = {
     "flip": "the image and its mirror image",
     "multi_scale": "the centre at several scales",
 }
+ATTACKS = {"fgsm": "one step along the sign of the gradient", "pgd": "several projected steps from a random start"}
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _FROM_TRAINING = ("data", "paths", "traceback")
 
@@ -39,6 +40,12 @@ class Key(NamedTuple):
     meaning: str
     read: Callable[[str], Any]
     default: Any
+
+
+def _switch(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return text.lower() == "true"
 
 
 def _whole(least: int, most: int = 10**9) -> Callable[[str], int]:
@@ -91,6 +98,10 @@ def _one_of(kind: str, choices: Sequence[str]) -> Callable[[str], str]:
     return read
 
 
+def _attacks(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_one_of("attack", tuple(ATTACKS))(part.strip()) for part in text.split(",")))
+
+
 def _folder(text: str) -> Path:
     path = Path(text).expanduser()
     if not text.strip() or "\0" in text:
@@ -120,7 +131,22 @@ OWN = {
     "device": Key(f"{', '.join(DEVICES)} (auto)", _one_of("device", DEVICES), "auto"),
     "bootstrap": Key("resamples of the images for the intervals, 0 for none (1000)", _whole(0, 100_000), 1000),
     "hardest": Key("rows of hardest.csv and easiest.csv (100); the page shows the first 24", _whole(1, 100_000), 100),
-    "seed": Key("of the bootstrap (0)", _whole(0, 2**32 - 1), 0),
+    "seed": Key("of bootstrap, corruptions and random starts (0)", _whole(0, 2**32 - 1), 0),
+    "corruptions": Key("true: accuracy under ten corruptions at five severities", _switch, False),
+    "attack": Key("fgsm, pgd or both: accuracy against eps", _attacks, ()),
+    "eps": Key(
+        "sizes of the attack, pixels in [0, 1] (0,1/255,2/255,4/255,8/255,16/255)",
+        _several(0, 1),
+        tuple(number / 255 for number in (0, 1, 2, 4, 8, 16)),
+    ),
+    "attack_steps": Key("steps of pgd (10)", _whole(1, 1000), 10),
+    "curves": Key("true: accuracy against angle, shift, scale and hue", _switch, False),
+    "shortcut": Key("true: accuracy with the centre or the background masked", _switch, False),
+    "robustness_images": Key(
+        "images that corruptions, attacks, curves and masks are measured on; 0: all (1000)",
+        _whole(0),
+        1000,
+    ),
 }
 """Keys of this script alone."""
 
@@ -130,6 +156,8 @@ HABITS = {
     "output": "out output_dir out_dir save_dir",
     "batch_size": "bs batch",
     "device": "accelerator cuda cpu gpu",
+    "eps": "epsilon epsilons",
+    "attack_steps": "steps pgd_steps",
     "split": "set subset",
     "data.root": "root data_dir images dataset_dir",
     "data.num_workers": "workers num_workers",
@@ -153,6 +181,13 @@ class Evaluation:
     bootstrap: int
     hardest: int
     seed: int
+    corruptions: bool
+    attack: tuple[str, ...]
+    eps: tuple[float, ...]
+    attack_steps: int
+    curves: bool
+    shortcut: bool
+    robustness_images: int
     data: list[str] = field(default_factory=list)
     """Overrides of the data, as typed."""
     command: list[str] = field(default_factory=list)
@@ -179,7 +214,7 @@ def format_help() -> str:
     """The help page."""
     width = max(map(len, OWN)) + 2
     inner = max(len("views="), len("split=")) + max(map(len, [*VIEWS, *SPLITS])) + 2
-    lists = {"split": SPLITS, "views": VIEWS}
+    lists = {"split": SPLITS, "views": VIEWS, "attack": ATTACKS}
     return "\n".join(
         [
             "Lightbox scores what was trained.",
@@ -196,7 +231,7 @@ def format_help() -> str:
             "Examples:",
             "  python evaluate.py run=runs/digits-resnet20/first",
             "  python evaluate.py run=first,second,third views=ten_crop",
-            "  python evaluate.py run='digits-resnet20/*' views=flip split=val",
+            "  python evaluate.py run='digits-resnet20/*' corruptions=true attack=fgsm,pgd curves=true shortcut=true",
             "  python evaluate.py run=first data.root=~/photos split=all",
             "  torchrun --nproc-per-node=2 evaluate.py run=first",
             "",
@@ -353,8 +388,15 @@ def _values(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
                 f"command line: {said}" if said.startswith("unknown") else f"command line: {name}={text[:60]}: {said}"
             )
     for name, needs, right in (
+        ("eps", "attack=fgsm or attack=pgd", values["attack"]),
+        ("attack_steps", "attack=pgd", "pgd" in values["attack"]),
         ("scales", "views=multi_scale", values["views"] == "multi_scale"),
         ("crop_fraction", "views=five_crop or ten_crop", values["views"] in ("five_crop", "ten_crop")),
+        (
+            "robustness_images",
+            "corruptions, attack, curves or shortcut",
+            any(values[one] for one in ("corruptions", "attack", "curves", "shortcut")),
+        ),
     ):
         if name in given and not right:
             wrong.append(f"command line: {name} does nothing without {needs}")

@@ -217,3 +217,43 @@ def test_nets_of_other_classes_make_no_ensemble(runs, tmp_path):
     torch.save(stored, tmp_path / "other.ckpt")
     with pytest.raises(UserError, match=r"tells other classes apart .*\+three, -3"):
         evaluate(f"run={runs['net']},{tmp_path / 'other.ckpt'}")
+
+
+def test_robustness_is_a_table_and_a_plot_each(runs, tmp_path, capsys):
+    words = ["corruptions=true", "attack=fgsm,pgd", "eps=0,0.1", "curves=true", "shortcut=true", "robustness_images=50"]
+    words += ["bootstrap=0", "attack_steps=3", f"output={tmp_path}"]
+    evaluate(f"run={runs['net']}", *words)
+    assert "grey images have no hue" in capsys.readouterr().out
+    found = result(tmp_path)["robustness"]
+    assert 45 <= found["images"] <= 55
+    tables = {name: rows(tmp_path / f"{name}.csv") for name in ("corruptions", "attacks", "curves", "shortcut")}
+    assert len(tables["corruptions"]) == 50 and len(tables["attacks"]) == 4
+    for name, table in tables.items():
+        assert [float(row["accuracy"]) for row in table] == [row["accuracy"] for row in found[name]]
+        assert all(float(row["low"]) <= float(row["accuracy"]) <= float(row["high"]) for row in table)
+        for picture in (name, f"{name}_images"):
+            assert (tmp_path / "figures" / f"{picture}.png").stat().st_size > 2000
+    same = {("curves", "angle", 0), ("curves", "shift", 0), ("curves", "scale", 1), ("attacks", "pgd", 0)}
+    same |= {("attacks", "fgsm", 0), ("shortcut", "centre masked", 0), ("shortcut", "background masked", 0)}
+    plain = {(name, row["name"], row["level"]): row["accuracy"] for name in tables for row in found[name]}
+    assert {plain[one] for one in same} == {found["accuracy"]}
+    assert plain["attacks", "pgd", 0.1] <= plain["attacks", "fgsm", 0.1] < found["accuracy"]
+
+    # One of them by hand, on the same images: the centre covered by the mean colour.
+    loaded, data = load_run(runs["net"]), Digits()
+    data.setup()
+    from datamodules.splits import subset
+
+    source = data.splits["test"]
+    chosen = subset(source.keys, source.targets, fraction=50 / 359)
+    pixels = source.images[chosen].float() / 255
+    pixels[:, :, 2:6, 2:6] = round(loaded.preprocessing.mean[0] * 255) / 255
+    with torch.inference_mode():
+        guess = loaded.net((pixels - loaded.preprocessing.mean[0]) / loaded.preprocessing.std[0]).argmax(dim=1)
+    assert (
+        plain["shortcut", "centre masked", 0.25] == (guess == source.targets[chosen]).float().mean().item()
+        or abs(plain["shortcut", "centre masked", 0.25] - (guess == source.targets[chosen]).double().mean().item())
+        < 1e-9
+    )
+    with pytest.raises(UserError, match="images of different sizes"):
+        evaluate(f"run={runs['net']},{runs['mlp']}", "attack=fgsm", "bootstrap=0")

@@ -8,7 +8,7 @@ import pytest
 
 from configs.compose import compose
 from configs.errors import UserError
-from configs.evaluate import OWN, SPLITS, VIEWS, compose_jobs, data_config, format_help
+from configs.evaluate import ATTACKS, OWN, SPLITS, VIEWS, compose_jobs, data_config, format_help
 from configs.launch import launch
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,11 @@ def test_help_names_every_key_without_a_heavy_import():
     assert page.strip() == format_help().strip()
     for word in [
         *OWN,
-        *(f"{key}={one}" for key, few in zip(("split", "views"), (SPLITS, VIEWS), strict=True) for one in few),
+        *(
+            f"{key}={one}"
+            for key, few in zip(("split", "views", "attack"), (SPLITS, VIEWS, ATTACKS), strict=True)
+            for one in few
+        ),
     ]:
         assert f"  {word} " in page
     assert max(map(len, page.splitlines())) <= 120
@@ -59,11 +63,16 @@ MISTAKES = {
         "data.batch_size=x: must be a whole number",
     ],
     "run=first data=fashion_mnits": ["fashion_mnist"],
-    "run=first scales=2 crop_fraction=0.5": [
+    "run=first eps=0.1 scales=2 crop_fraction=0.5": [
+        "eps does nothing without attack",
         "views=multi_scale",
         "ten_crop",
     ],
+    "run=first attack=fsgm": ["unknown attack 'fsgm'; nearest: fgsm"],
+    "run=first attack=pgd eps=0.1,2": ["from 0 to 1"],
     "run=first bootstrap=-1 hardest=0 batch_size=a seed=1.5": ["bootstrap=-1", "hardest=0", "batch_size=a", "seed=1.5"],
+    "run=first corruptions=yes": ["must be true or false"],
+    "run=first robustness_images=5": ["does nothing without corruptions, attack, curves or shortcut"],
     "run=first output=runs/digits-mlp/first/summary.json": ["is a file; name a folder"],
     "run=first -m": ["-m is not taken"],
 }
@@ -81,12 +90,12 @@ def test_mistakes_are_named_together(arguments, run, capsys):
 
 
 def test_values_are_read(run):
-    words = ["run=first", "views=multi_scale", "scales=1,9/8", "output=a, b=c", f"paths.runs={run.parents[1]}"]
+    words = ["run=first", "attack=pgd,fgsm", "eps=0,8/255", "output=a, b=c", f"paths.runs={run.parents[1]}"]
     (job,) = compose_jobs(words, False)
-    assert (job.run, job.scales) == ((run,), (1.0, 1.125))
+    assert (job.run, job.attack, job.eps) == ((run,), ("pgd", "fgsm"), (0.0, 8 / 255))
     assert job.output == Path.cwd() / "a, b=c"
-    assert (job.split, job.views, job.bootstrap) == ("test", "multi_scale", 1000)
-    assert "ten_crop" not in job.to_yaml() and "multi_scale" in job.to_yaml()
+    assert (job.split, job.views, job.bootstrap) == ("test", "centre", 1000)
+    assert "ten_crop" not in job.to_yaml() and "pgd" in job.to_yaml()
 
 
 def test_the_data_are_the_runs_own_with_overrides_on_top(tmp_path):
