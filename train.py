@@ -146,7 +146,8 @@ def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -
     if transfer.name in WITH_ADAPTERS:
         net_arguments["adapters"] = transfer.arguments
     seed_everything(config.seed, verbose=False)
-    net = build_net(**net_arguments, weights=model.weights, weights_by_order=model.weights_by_order)
+    start = {"weights": model.weights, "weights_by_order": model.weights_by_order, "class_names": data.class_names}
+    net = build_net(**net_arguments, **start)
     if config.data.standardize != "none":
         net.standardize.fit(data.training_images())  # type: ignore[operator, union-attr]
     if config.trainer.compile:

@@ -1,7 +1,7 @@
 """Where a run starts from: nothing, its own last checkpoint, or another run's best; and whether it still fits."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,11 +103,25 @@ def _stopped_early(stored: Mapping[str, Any]) -> bool:
     return any(state.get("stop_training", False) for state in stored["callbacks"].values())
 
 
+def _other_classes(path: Path, before: Sequence[str] | None, now: Sequence[str]) -> list[str]:
+    """What differs; `resume_allow` cannot permit it, because the labels would mean other classes."""
+    if before is None or list(before) == list(now):
+        return []
+    missing, extra = [name for name in before if name not in now], [name for name in now if name not in before]
+    parts = [
+        f"{word} {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
+        for word, names in (("without", missing), ("with", extra))
+        if names
+    ]
+    what = " and ".join(parts) or f"in another order, {', '.join(now[:6])}"
+    again = "model.weights=RUN transfer=full starts a new run from its weights, by the names of the classes"
+    return [f"{path.name}: it tells {len(before)} classes apart, and the data now have {len(now)}, {what}; {again}"]
+
+
 def _refuse_another(path: Path, stored: Mapping[str, Any], card: Mapping[str, Any], allowed: list[str]) -> None:
-    differences = []
+    differences = _other_classes(path, stored.get("class_names"), card["class_names"])
     for key, owner in (
         ("model", "model"),
-        ("class_names", "data"),
         ("data_fingerprint", "data"),
         ("preprocessing", "data"),
     ):

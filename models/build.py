@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +79,7 @@ def build_net(
     image_size: int,
     weights: str = "none",
     weights_by_order: bool = False,
+    class_names: Sequence[str] = (),
     arguments: Mapping[str, Any] | None = None,
     standardize: str = "none",
     adapters: Mapping[str, Any] | None = None,
@@ -87,10 +88,10 @@ def build_net(
 
     `weights` is none, default, a named set of the library, or a file (or run folder); a head of another size
     than the file's stays at its random start. `weights_by_order` pairs a file's tensors with the net's by their
-    order instead of their names. `arguments` go to the net's constructor. `standardize` puts a layer in front that
-    is still to be fitted or loaded, see models/standardize.py. `adapters` are the arguments of low-rank adapters
-    (models/lora.py), which are added to the loaded weights. What was loaded is told by `net.weights_report`, None
-    without weights.
+    order instead of their names; `class_names` let the head of a checkpoint of ours be taken class by class.
+    `arguments` go to the net's constructor. `standardize` puts a layer in front that is still to be fitted or loaded,
+    see models/standardize.py. `adapters` are the arguments of low-rank adapters (models/lora.py), which are added to
+    the loaded weights. What was loaded is told by `net.weights_report`, None without weights.
 
     Raises:
         UserError: unknown name, source, weights or argument, an impossible value, or an image size it cannot
@@ -110,7 +111,7 @@ def build_net(
     if library_set is None:
         net.weights_report = None  # type: ignore[assignment]
     if file:
-        load_file_into(net, weights, by_order=weights_by_order)
+        load_file_into(net, weights, by_order=weights_by_order, class_names=class_names)
     if adapters is not None:
         add_adapters(net, **adapters)
     if source != "own":

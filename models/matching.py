@@ -19,7 +19,8 @@ ROLES = ("weight", "bias", "running_mean", "running_var")
 class WeightsReport:
     """What was taken from a file, what of the net stays random, and what of the file is not used.
 
-    `taken` is the net's name -> the file's; `adapted` are those of them whose input channels were changed.
+    `taken` is the net's name -> the file's; `adapted` are those of them whose input channels were changed; `by_class`
+    are those of the head whose rows were put in the order of today's classes, of which `new_classes` start at random.
     """
 
     origin: str
@@ -28,6 +29,8 @@ class WeightsReport:
     unused: tuple[str, ...] = ()
     adapted: tuple[str, ...] = ()
     by_order: bool = False
+    by_class: tuple[str, ...] = ()
+    new_classes: tuple[str, ...] = ()
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
@@ -41,6 +44,10 @@ class WeightsReport:
         if self.adapted:
             said += f"; input channels adapted: {', '.join(self.adapted)}"
         said += f"; new at random: {', '.join(self.fresh)}" if self.fresh else "; the head too"
+        if self.by_class:
+            said += ", by the names of its classes"
+            new = ", ".join(self.new_classes[:6]) + (", ..." if len(self.new_classes) > 6 else "")
+            said += f"; new at random: class {new}" if new else ""
         if self.unused:
             said += f"; {len(self.unused)} of the file not used, such as {self.unused[0]}"
         return said
@@ -49,6 +56,7 @@ class WeightsReport:
         """Tensor of the net, its shape, tensor of the file, and what happened to it; then what is not used."""
         for name, shape in self.shapes.items():
             how = "adapted" if name in self.adapted else "taken" if name in self.taken else "as the net starts"
+            how = "taken by class" if name in self.by_class else how
             yield name, "x".join(map(str, shape)), self.taken.get(name, ""), "new" if name in self.fresh else how
         for name in self.unused:
             yield "", "", name, "not used"

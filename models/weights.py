@@ -10,7 +10,7 @@ import pathlib
 import re
 import sys
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +111,13 @@ def net_tensors(stored: Mapping[str, Any]) -> dict[str, Tensor]:
     return merged({key.replace("_orig_mod.", ""): value for key, value in tensors.items()})
 
 
-def load_file_into(net: nn.Module, weights: str, *, by_order: bool = False) -> WeightsReport:
-    """Load a local file or run folder into a net; a head of another size stays at its random start."""
+def load_file_into(
+    net: nn.Module, weights: str, *, by_order: bool = False, class_names: Sequence[str] = ()
+) -> WeightsReport:
+    """Load a local file or run folder into a net; a head of another size stays at its random start.
+
+    A checkpoint of ours names its classes: its head's rows go to the classes of the same name among `class_names`.
+    """
     file = checkpoint_file(locate(weights))
     if by_order and file.suffix == ".safetensors":
         raise UserError(
@@ -125,13 +130,24 @@ def load_file_into(net: nn.Module, weights: str, *, by_order: bool = False) -> W
         raise UserError(
             f"{file} holds no tensors that a net could have; its keys are {', '.join(map(str, stored))[:200]}"
         )
-    return load_tensors(net, tensors, origin=str(file), by_order=by_order)
+    about = stored.get("lightbox")
+    before = about.get("class_names") if isinstance(about, Mapping) else None
+    classes = (before, class_names) if before and class_names and list(before) != list(class_names) else None
+    return load_tensors(net, tensors, origin=str(file), by_order=by_order, classes=classes)
 
 
 def load_tensors(
-    net: nn.Module, tensors: Mapping[str, Tensor], *, origin: str, by_order: bool = False
+    net: nn.Module,
+    tensors: Mapping[str, Tensor],
+    *,
+    origin: str,
+    by_order: bool = False,
+    classes: tuple[Sequence[str], Sequence[str]] | None = None,
 ) -> WeightsReport:
     """Copy tensors by name and shape, or by order and shape; the first layer is adapted between 1 and 3 channels.
+
+    `classes` are the file's and the net's, where they differ: a row of the head goes to the class of its name, and a
+    class without one starts as the net does.
 
     What was done is returned, and kept as `net.weights_report`.
 
@@ -152,6 +168,11 @@ def load_tensors(
     have = {key: tensors[other] for key, other in source.items()}
     if first in have:
         have[first] = adapted(have[first], own[first])
+    by_class = _by_class(have, own, head, *classes) if classes else {}
+    if classes and not set(classes[0]) & set(classes[1]):  # a head for other things is no start
+        have = {key: value for key, value in have.items() if key not in by_class}
+        by_class = {}
+    have |= by_class
     fitting = {key: value for key, value in have.items() if value.shape == own[key].shape}
     needed = {name for name, _ in net.named_parameters()} | {key for key in own if ".running_" in key}
     wrong = [key for key in own if key in needed and key not in fitting and key not in head]
@@ -183,10 +204,27 @@ def load_tensors(
         unused=tuple(key for key in tensors if key not in {source[name] for name in fitting}),
         adapted=tuple(key for key in (first,) if key in fitting and tensors[source[key]].shape != own[key].shape),
         by_order=by_order,
+        by_class=tuple(by_class),
+        new_classes=tuple(name for name in classes[1] if name not in classes[0]) if classes and by_class else (),
         shapes={key: tuple(value.shape) for key, value in own.items()},
     )
     net.weights_report = report  # type: ignore[assignment]
     return report
+
+
+def _by_class(
+    have: Mapping[str, Tensor], own: Mapping[str, Tensor], head: Set[str], old: Sequence[str], new: Sequence[str]
+) -> dict[str, Tensor]:
+    """The head's tensors of one row a class, in the order of the new classes."""
+    rows = [(row, list(old).index(name)) for row, name in enumerate(new) if name in old]
+    found = {}
+    for key in (key for key in have if key in head):
+        value, start = have[key], own[key]
+        if value.ndim and value.shape == (len(old), *value.shape[1:]) and start.shape == (len(new), *value.shape[1:]):
+            found[key] = start.clone()
+            for row, before in rows:
+                found[key][row] = value[before]
+    return found
 
 
 def _with_names_of(net: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
