@@ -185,11 +185,9 @@ def probes_of(
     job: Exploration, data: Any, preprocessing: Any, missing: list[str]
 ) -> tuple[dict[str, "Probe"], list[str]]:
     """How well three kinds of features separate the classes; or none, and what is missing for it."""
-    import torch
-
     from datamodules.overview import sample
     from datamodules.transforms import normalise
-    from models.separability import head_inputs, pixel_features, probe
+    from models.separability import compare_features
     from train import build_task
 
     config, train = job.config, data.splits["train"]
@@ -198,20 +196,18 @@ def probes_of(
     if missing:
         return {}, missing
     try:
-        nets = {"pretrained": build_task(config, data, preprocessing).net}
+        pretrained = build_task(config, data, preprocessing).net
     except UserError as error:
         return {}, list(error.messages)
-    nets["untrained"] = build_task(untrained(config), data, preprocessing).net
+    nets = {"pretrained": pretrained, "untrained": build_task(untrained(config), data, preprocessing).net}
     chosen = sample(train.targets, train.keys, job.own["sample"])
-    parts = [data.plain_batch("train", part)[0] for part in chosen.split(64)]
-    features = {
-        name: head_inputs(net, (normalise(part, data.effective_preprocessing) for part in parts))
-        for name, net in nets.items()
-    }
-    features["pixels"] = torch.cat([pixel_features(part) for part in parts])
-    found = {name: probe(each, train.targets[chosen]) for name, each in features.items()}
-    whole = {name: one for name, one in found.items() if one is not None}
-    return (whole, []) if len(whole) == len(found) else ({}, ["a class has fewer than two training images"])
+    found = compare_features(
+        nets,
+        [data.plain_batch("train", part)[0] for part in chosen.split(64)],
+        train.targets[chosen],
+        prepare=lambda images: normalise(images, data.effective_preprocessing),
+    )
+    return (found, []) if found else ({}, ["a class has fewer than two training images"])
 
 
 def untrained(config: "RunConfig") -> "RunConfig":
@@ -220,11 +216,69 @@ def untrained(config: "RunConfig") -> "RunConfig":
     return config.model_copy(update={"model": model})
 
 
+def look_at_nets(job: Exploration) -> None:
+    """A row a net: size, work, time of one image here, and the test accuracy of the runs there are."""
+    from comparison.accuracies import accuracies_of_nets
+    from configs.runs import all_runs, rooted
+    from models.net_table import NETS_HEADER, aligned, net_row
+
+    named = job.config.data.name if job.names_data else None
+    reached = accuracies_of_nets(all_runs(rooted(job.config.paths.runs)), data=named)
+    built_for, repeats = subject(job), job.own["repeats"]
+    rows = [net_row(name, built_for(name), repeats=repeats, accuracy=reached.get(name, "")) for name in job.own["nets"]]
+    print(aligned(NETS_HEADER, rows))
+    print("latency: one image on the CPU, median; accuracy: mean of the runs, and how many")
+    write_table(job.output, NETS_HEADER, rows)
+    print(f"table: {job.output}", flush=True)
+
+
+def look_at_layers(job: Exploration) -> None:
+    """A row a layer of the net, by formula, checked against torch's flop counter."""
+    from models.counting import layers
+    from models.net_table import LAYERS_HEADER, aligned, layer_rows, layers_said, without_values
+
+    model = job.config.model
+    net, image = without_values(
+        name=model.name, source=model.source, arguments=model.net_arguments(), **subject(job)(model.name)
+    )
+    found = layers(net, image)
+    rows = layer_rows(found)
+    print(aligned(LAYERS_HEADER[:-1], [row[:-1] for row in rows]))
+    print("\n".join(layers_said(model.name, net, image, found)))
+    write_table(job.output, LAYERS_HEADER, rows)
+    print(f"table: {job.output}", flush=True)
+
+
+def subject(job: Exploration) -> Callable[[str], dict[str, int]]:
+    """What nets are built for: the job's own keys, else the data that is named, else what is usual for the net."""
+    from configs.names import source_of
+    from models.build import net_input
+    from train import load_data
+
+    config = job.config
+    keys = {"num_classes": "classes", "in_channels": "channels", "image_size": "pixels"}
+    given = {key: job.own[short] for key, short in keys.items() if job.own[short]}
+    data = load_data(config) if job.names_data else None
+
+    def built_for(name: str) -> dict[str, int]:
+        source = source_of(name)
+        classes, channels, side = (10, 3, 32) if source == "own" else (1000, 3, 224)
+        if data:
+            classes, channels, side = len(data.class_names), data.channels, data.image_size
+        sizes = net_input(name=name, source=source).image_sizes
+        side = config.data.image_size or (side if sizes is None or side in sizes else sizes[0])
+        return {"num_classes": classes, "in_channels": channels, "image_size": side, **given}
+
+    return built_for
+
+
 LOOK: dict[str, Callable[[Exploration], None]] = {
     "augment": look_at_recipe,
     "lr": look_for_rate,
     "batch_size": look_for_batch_size,
     "data": look_at_data,
+    "nets": look_at_nets,
+    "layers": look_at_layers,
 }
 """What each topic of `configs/topics.py` does."""
 

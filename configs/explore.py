@@ -39,6 +39,11 @@ class Exploration:
     recipe: str
 
     @property
+    def names_data(self) -> bool:
+        """Whether the user says which data."""
+        return any(word.startswith(("data=", "data.", "experiment=")) for word in self.command)
+
+    @property
     def command(self) -> list[str]:
         """The overrides as typed."""
         return self.config.command
@@ -218,6 +223,8 @@ def _jobs(configs: Sequence[RunConfig], topic: str, own: dict[str, Any]) -> list
         about = recipe if topic == "augment" else config.model.name
         alone = topic == "data" and config.model.weights == "none"  # the net is of no account
         name = f"{topic}-{config.data.name}{'' if alone else f'-{about}'}{TOPICS[topic].suffix}"
+        if topic in ("nets", "layers"):  # whose data may be nobody's
+            name = f"{topic}{f'-{about}' if topic == 'layers' else ''}.csv"
         output = own["output"] or rooted(config.paths.runs) / "explore" / name
         if own["output"] and len(configs) > 1:
             output = output.with_stem(f"{output.stem}-{about}")

@@ -87,8 +87,29 @@ def rates(text: str) -> list[float]:
     return values
 
 
+def nets(text: str) -> list[str]:
+    """Names of nets, comma-separated, each known; none twice."""
+    from configs import names
+
+    listed = [part.strip() for part in text.strip("[]").split(",")]
+    for name in listed:
+        if names.source_of(name) is None:
+            raise ValueError(names.unknown_net(name))
+    return list(dict.fromkeys(listed))
+
+
 IMAGES = Key(meaning="columns: training images of one batch, 2 to 32 (8)", read=whole(2, 32), default=8)
 DRAWS = Key(meaning="rows below the originals: training steps, 1 to 32 (4)", read=whole(1, 32), default=4)
+SUBJECT = {
+    "pixels": Key(
+        meaning="side of the images, 1 to 4096 (the data's where data= is named, else 224, own nets 32)",
+        read=whole(1, 4096),
+    ),
+    "channels": Key(meaning="of the images, 1 to 3 (likewise; else 3)", read=whole(1, 3)),
+    "classes": Key(meaning="outputs (likewise; else 1000, own nets 10)", read=whole(1, 100_000)),
+}
+"""What a net is built for, where there is no data."""
+NETS = "lenet5,resnet20,resnet18,resnet50,vgg16,mobilenet_v2,efficientnet_b0,convnext_tiny,vit_b_16"
 
 TOPICS: dict[str, Topic] = {
     "augment": Topic(
@@ -143,6 +164,24 @@ TOPICS: dict[str, Topic] = {
             )
         },
         example="data=folder data.root=photos model=resnet18",
+    ),
+    "nets": Topic(
+        meaning="comparison table of nets: parameters, MACs, size, latency, accuracy of the runs there are",
+        suffix=".csv",
+        writes="the table",
+        keys={
+            "nets": Key(meaning="which, comma-separated (nine well-known ones)", read=nets, default=NETS.split(",")),
+            "repeats": Key(meaning="timed passes of one image; 0 takes no time (5)", read=whole(0, 1000), default=5),
+            **SUBJECT,
+        },
+        example="nets=resnet20,resnet18,mobilenet_v3_small data=fashion_mnist",
+    ),
+    "layers": Topic(
+        meaning="one net layer by layer: output size, weights, MACs by the textbook's formulas",
+        suffix=".csv",
+        writes="the table",
+        keys=dict(SUBJECT),
+        example="model=vgg16",
     ),
 }
 """What `do` can be."""

@@ -6,7 +6,7 @@ with the weights it starts with untrained, and the pixels. Alain and Bengio 2016
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,6 +100,23 @@ def probe(features: Tensor, targets: Tensor) -> Probe | None:
         scored = cross_val_score(make_pipeline(StandardScaler(), classifier), known, labels, cv=split)
         scores.append(float(np.mean(scored)))
     return Probe(features=known.shape[1], images=len(labels), linear=scores[0], neighbours=scores[1])
+
+
+def compare_features(
+    nets: Mapping[str, nn.Module], batches: Sequence[Tensor], targets: Tensor, *, prepare: Callable[[Tensor], Tensor]
+) -> dict[str, Probe]:
+    """Probe what each net's head reads, then the `pixels`; nothing where a class has fewer than two images.
+
+    Args:
+        nets: by the name of their features.
+        batches: images uint8 (B, C, H, W).
+        targets: int64 (N,) of all of them.
+        prepare: makes the nets' input of images.
+    """
+    features = {name: head_inputs(net, map(prepare, batches)) for name, net in nets.items()}
+    features["pixels"] = torch.cat([pixel_features(images) for images in batches])
+    found = {name: probe(each, targets) for name, each in features.items()}
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def _flat(features: Tensor) -> Tensor:

@@ -54,6 +54,8 @@ MISTAKES = {
     "do=augment images=1": ["images=1", "from 2 to 32"],
     "do=lr images=4": ["images is a key of do=augment", "do=lr has output, steps"],
     "do=batch_size memory=2 largest=0": ["memory=2: must be a share above 0", "largest=0", "from 1 to 1000000"],
+    "do=nets nets=lenet5,vgg166": ["unknown model 'vgg166'", "vgg16"],
+    "do=layers pixels=0 repeats=2 model=lenet": ["pixels=0", "repeats is a key of do=nets", "lenet5"],
     "do=lr step=4": ["unknown key step; nearest: steps"],
     "do=lr rates=0.1": ["rates=0.1: must be 2 to 8 different rates"],
     "do=lr rates=0.1,0.1,x output=a.csv steps=3": ["different rates", "ends in .png", "from 10 to 10000"],
@@ -237,3 +239,41 @@ def test_a_mode_without_weights_drops_them_from_the_command():
     config.command += ["model.weights=a.pth"]
     assert train_line(config, transfer="scratch") == "python train.py model=lenet5 seed=1 transfer=scratch"
     assert "model.weights=a.pth" in train_line(config, transfer="full")
+
+
+def test_nets_side_by_side_with_what_runs_reached(tmp_path, capsys):
+    for name, accuracy in (("a", 0.9), ("b", 0.92)):
+        folder = tmp_path / "runs/digits-lenet5" / name
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text("data:\n  name: digits\nmodel:\n  name: lenet5\n")
+        (folder / "summary.json").write_text(json.dumps({"status": "finished", "metrics": {"test/accuracy": accuracy}}))
+    target = tmp_path / "nets.csv"
+    words = ["do=nets", "nets=lenet5,resnet20,mobilenet_v3_small", f"paths.runs={tmp_path / 'runs'}"]
+    assert go(*words, "repeats=1", f"output={target}") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"table: {target}"
+    with target.open(newline="") as file:
+        rows = {row["net"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["lenet5", "resnet20", "mobilenet_v3_small"]
+    assert rows["lenet5"]["test_accuracy"] == "digits 0.9100 (2)" and rows["resnet20"]["test_accuracy"] == ""
+    assert (rows["mobilenet_v3_small"]["image"], rows["mobilenet_v3_small"]["parameters"]) == ("3x224x224", "2542856")
+    assert all(float(row["latency_ms"]) > 0 for row in rows.values())
+    explore(*words[:1], "nets=lenet5,resnet20", "repeats=0", "data=fashion_mnist", *words[2:], f"output={target}")
+    with target.open(newline="") as file:
+        rows = {row["net"]: row for row in csv.DictReader(file)}
+    assert rows["resnet20"]["image"] == "1x28x28" and rows["lenet5"]["test_accuracy"] == "", "other data"
+
+
+def test_one_net_layer_by_layer(tmp_path, capsys):
+    target = tmp_path / "layers.csv"
+    assert go("do=layers", "model=vgg16", f"output={target}") == 0
+    said = capsys.readouterr().out
+    assert "138,357,544 weights, 15,470,264,320 MACs" in said and "15,470,264,320 MACs, the same" in said
+    with target.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    first = next(row for row in rows if row["kind"] == "Conv2d")
+    assert (first["output"], first["weights"], first["macs"]) == ("64x224x224", "1792", str(224 * 224 * 64 * 27))
+    assert sum(int(row["macs"]) for row in rows) == 15_470_264_320
+    assert go("do=layers", "model=lenet5", "data=digits", "pixels=28", "classes=7", f"output={target}") == 0
+    assert "lenet5, one image of 1x28x28" in capsys.readouterr().out
+    assert go("do=layers", "model=lenet5", "pixels=30", f"output={target}") == 2
+    assert "28 or 32 pixels" in capsys.readouterr().err
