@@ -94,7 +94,7 @@ def gather(job: PredictJob) -> "tuple[LoadedRun, NamedImages]":
     refused: list[str] = []
     loaded = found = None
     try:
-        loaded = load_run(job.run)
+        loaded = load_run(find_run(job.run))
     except UserError as error:
         refused += error.messages
     try:
@@ -111,12 +111,29 @@ def gather(job: PredictJob) -> "tuple[LoadedRun, NamedImages]":
     return loaded, found
 
 
+def find_run(words: str) -> Path:
+    """The one run folder or checkpoint file that `run` means.
+
+    Raises:
+        UserError: there is none, or there are several.
+    """
+    from configs.run_names import find_runs
+    from configs.runs import rooted
+
+    if Path(words).is_file():  # a checkpoint, whatever it is called
+        return Path(words)
+    found = find_runs(words, rooted("runs"))
+    if len(found) > 1:
+        raise UserError(f"run={words}: names {len(found)} runs, and predict.py takes one; evaluate.py averages several")
+    return found[0]
+
+
 def record(job: PredictJob, loaded: "LoadedRun", found: "NamedImages", show: Any) -> Counter[str]:
     """Predict all files, write the files that were asked for, hand each row to `show`; count why files failed."""
     from contextlib import ExitStack
 
     from callbacks.gallery import Gallery
-    from callbacks.predictions import csv_rows, json_rows, written_whole
+    from callbacks.predictions import csv_rows, json_rows, with_progress, written_whole
 
     reasons: Counter[str] = Counter()
     gallery = Gallery(most=job.gallery_images, class_names=loaded.class_names) if job.gallery else None
@@ -144,6 +161,7 @@ def predictions(job: PredictJob, loaded: "LoadedRun", found: "NamedImages") -> "
     import torch
 
     from callbacks.predictions import Prediction
+    from callbacks.scoring_processes import Processes
     from datamodules.transforms import normalise
     from datamodules.unlabelled import UnlabelledImages, picture_batches
 
@@ -151,7 +169,7 @@ def predictions(job: PredictJob, loaded: "LoadedRun", found: "NamedImages") -> "
     batches = -(-len(found) // batch_size)
     workers = min(8, os.cpu_count() or 1) if job.num_workers is None else job.num_workers
     workers = min(workers, batches) if batches > 1 else 0  # a process costs more than it reads in one batch
-    device = choose_device(job.device)
+    device = Processes().device(job.device)
     net = loaded.net.to(device)
     pictures = UnlabelledImages(paths=found.paths, reasons=found.reasons, preprocessing=loaded.preprocessing)
     start = 0
@@ -173,20 +191,6 @@ def predictions(job: PredictJob, loaded: "LoadedRun", found: "NamedImages") -> "
             read += 1
 
 
-def choose_device(wanted: str) -> Any:
-    """The device; `auto` takes a GPU where there is one.
-
-    Raises:
-        UserError: there is none of that kind.
-    """
-    import torch
-
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted != "auto" and not there[wanted]:
-        raise UserError(f"device={wanted}: this machine has none; take auto or cpu")
-    return torch.device(next(name for name in there if there[name]) if wanted == "auto" else wanted)
-
-
 def export(job: PredictJob) -> None:
     """Write the net to a file, open it again, and compare the whole chain on real images.
 
@@ -203,10 +207,10 @@ def export(job: PredictJob) -> None:
     from models.load import find_checkpoint
     from models.parity import in_batches, link, net_links
 
-    file = find_checkpoint(job.run)
+    file = find_checkpoint(find_run(job.run))
     loaded = load_run(file)
     inside = job.preprocessing
-    fitted, pictures, task, origin = real_images(job, loaded)
+    fitted, pictures, task, origin = real_images(job, loaded, file)
     normalised = normalise(fitted, loaded.preprocessing)
     program = exporting.trace(loaded, inside=inside)
     about = exporting.describe(loaded, inside=inside)
@@ -237,7 +241,7 @@ def export(job: PredictJob) -> None:
     print(f"export: {output}", flush=True)
 
 
-def real_images(job: PredictJob, loaded: "LoadedRun") -> tuple[Any, list[Any], Any, str]:
+def real_images(job: PredictJob, loaded: "LoadedRun", file: Path) -> tuple[Any, list[Any], Any, str]:
     """Images to compare on: those of `images`, else the run's own test images.
 
     Returns:
@@ -265,7 +269,7 @@ def real_images(job: PredictJob, loaded: "LoadedRun") -> tuple[Any, list[Any], A
         whole = job.preprocessing == "resize"
         pictures = [read_picture(Path(path), loaded.preprocessing.channels) for path in read] if whole else []
         return fitted, pictures, None, f"images of {job.images}"
-    data, task = run_again(job, loaded)
+    data, task = run_again(loaded, file)
     split = "test" if "test" in data.splits else "val"
     loader = data.test_dataloader() if split == "test" else data.val_dataloader()
     chosen = spread(len(data.splits[split]), job.parity_images)
@@ -281,7 +285,7 @@ def spread(count: int, most: int) -> Any:
     return torch.linspace(0, count - 1, min(count, most)).round().long()
 
 
-def run_again(job: PredictJob, loaded: "LoadedRun") -> tuple[Any, Any]:
+def run_again(loaded: "LoadedRun", file: Path) -> tuple[Any, Any]:
     """The run's data, and its task as training builds it, with the checkpoint's weights.
 
     Raises:
@@ -290,7 +294,6 @@ def run_again(job: PredictJob, loaded: "LoadedRun") -> tuple[Any, Any]:
     from pydantic import ValidationError
 
     from configs.compose import config_from_plain
-    from models.load import find_checkpoint
     from models.weights import read_checkpoint
     from train import build_task, load_data
 
@@ -306,21 +309,8 @@ def run_again(job: PredictJob, loaded: "LoadedRun") -> tuple[Any, Any]:
         ) from error
     config.model.weights, config.trainer.compile = "none", False  # the checkpoint has the weights
     task = build_task(config, data, loaded.preprocessing)
-    task.load_state_dict(read_checkpoint(find_checkpoint(job.run))["state_dict"])
+    task.load_state_dict(read_checkpoint(file)["state_dict"])
     return data, task.eval()
-
-
-def with_progress(rows: "Iterator[Prediction]", *, total: int, shown: bool) -> "Iterator[Prediction]":
-    """The rows, and a bar on standard error that says how far it is."""
-    if not shown:
-        yield from rows
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(
-        rows, total=total, description="images", console=Console(stderr=True), refresh_per_second=4, transient=True
-    )
 
 
 if __name__ == "__main__":

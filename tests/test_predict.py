@@ -1,6 +1,7 @@
 """`python predict.py` from the outside: good, odd and broken files, and that its word is the run's own."""
 
 import csv
+import io
 import json
 import os
 import re
@@ -188,6 +189,9 @@ def test_lists_globs_and_formats(trained, mixed, monkeypatch, capsys):
     (mixed / "named.csv").write_text("image\na, b.png\nwhole.jpg\n")
     for listed in ("bare.csv", "lines.txt", "named.csv"):
         assert found(mixed / listed) == [("a, b.png", None), ("whole.jpg", None)]
+    piped = io.BytesIO(f"{name}/a, b.png\n{name}/none.png\n".encode())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(piped))
+    assert found("-") == [(f"{name}/a, b.png", None), (f"{name}/none.png", "not there")]
     assert found(mixed / "whole.jpg") == [(str(mixed / "whole.jpg"), None)]
     escaped = f"{name.replace('[', '[[]')}/**/*[1]*.png"
     (mixed / "sub dir, é" / "1").mkdir()
@@ -259,8 +263,9 @@ def test_the_gallery_holds_the_least_certain_in_order(trained, tmp_path):
 
 MISTAKES = {
     "": ["run is needed", "images is needed"],
-    "run=nowhere images=nothing": ["no run folder or checkpoint nowhere", "images=nothing: there is no such file"],
+    "run=nowhere images=nothing": ["run=nowhere: ", "images=nothing: there is no such file"],
     "run=RUN images=photoss": ["nearest: photos"],
+    "run=RUN,RUN/checkpoints/last.ckpt images=photos": ["names 2 runs, and predict.py takes one"],
     "run=RUN images=void": ["there is no image"],
     "run=RUN images=void/*.png": ["there is no image"],
     "run=RUN images=bad": ["none of 1 files could be read: 1 not an image"],
@@ -268,7 +273,7 @@ MISTAKES = {
     "run=RUN images=list.csv output=o.csv gallery=photos/a.html": ["one of the files to read"],
     "run=RUN images=photos output=o.xlsx": [".csv or .jsonl"],
     "run=RUN images=photos output=photos.csv/o.csv": ["cannot be written"],
-    "run=RUN images=photos device=cuda": ["device=cuda", "auto or cpu"],
+    "run=RUN images=photos device=cuda": ["device=cuda: there is none here"],
     "run=RUN imags=photos bs=3 batch_size=0 num_workers=x gallery_images=1.5 gpu=0": [
         "nearest: images",
         "nearest: batch_size",
@@ -280,6 +285,7 @@ MISTAKES = {
     "run=RUN images=photos run=RUN": ["run stands there twice"],
     "photos": ["'photos': must be key=value"],
     "-m run=RUN images=photos": ["-m"],
+    "run=a.png images=photos": ["cannot read the weights in a.png"],
 }
 
 
@@ -289,6 +295,7 @@ def test_mistakes_end_with_2_and_say_what_to_do(arguments, trained, tmp_path, mo
     (tmp_path / "photos").mkdir()
     picture(1).save(tmp_path / "photos" / "a.png")
     (tmp_path / "photos" / "a.html").write_bytes((tmp_path / "photos" / "a.png").read_bytes())
+    (tmp_path / "a.png").write_bytes((tmp_path / "photos" / "a.png").read_bytes())
     (tmp_path / "void").mkdir()
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.jpg").write_text("text")
