@@ -9,6 +9,7 @@ from typing import Literal
 
 from configs.errors import UserError
 from datamodules.image_files import ImageFiles
+from datamodules.sources.archives import is_archive, unpacked
 from datamodules.sources.listing import Listing, list_folder
 
 
@@ -16,7 +17,7 @@ class Folder(ImageFiles):
     """Images of ``root``.
 
     Args:
-        root: the folder.
+        root: the folder, or a zip or tar file of one, which is unpacked below ``data_dir`` once.
         data_dir: what was found out about the files is remembered below it.
         channels: 3 reads every image as RGB, 1 as grey.
         check: how closely files are looked at before training; see `ImageFiles`.
@@ -58,6 +59,8 @@ class Folder(ImageFiles):
         Raises:
             UserError: there is no such folder, or no image in class folders.
         """
+        if is_archive(self.folder):
+            self.folder = unpacked(self.folder, self.data_dir / "unpacked")
         if not self.folder.is_dir():
-            raise UserError(f"data.root={self.folder}: there is no such folder")
+            raise UserError(f"data.root={self.folder}: there is no such folder, zip or tar file")
         return list_folder(self.folder, self.label_from)

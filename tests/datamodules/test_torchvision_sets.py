@@ -1,8 +1,10 @@
 """MNIST and the CIFARs, read from files in the published layout (their real ones are not carried)."""
 
 import gzip
+import io
 import pickle
 import struct
+import tarfile
 
 import numpy as np
 import pytest
@@ -80,7 +82,22 @@ def test_files_that_are_not_the_published_ones_are_not_unpickled(tmp_path, monke
     home.mkdir(parents=True)
     for name, _ in [*datasets.CIFAR10.train_list, *datasets.CIFAR10.test_list]:
         (home / name).write_bytes(b"cos\nsystem\n(S'false'\ntR.")
-    monkeypatch.setattr(datasets.CIFAR10, "download", offline)
+    monkeypatch.setattr("torchvision.datasets.utils.download_url", offline)
     monkeypatch.setattr(pickle, "load", lambda *arguments, **more: pytest.fail("unpickled"))
     with pytest.raises(UserError, match=r"CIFAR-10: the download failed[\s\S]*cifar-10-python.tar.gz"):
         CIFAR10(data_dir=tmp_path).prepare_data()
+
+
+def test_a_cifar_archive_is_unpacked_by_us(tmp_path, monkeypatch):
+    home = tmp_path / "cifar10"
+    home.mkdir()
+    with tarfile.open(home / datasets.CIFAR10.filename, "w:gz") as archive:
+        for name, _ in [*datasets.CIFAR10.train_list, *datasets.CIFAR10.test_list]:
+            content = b"stands for pixels"
+            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    monkeypatch.setattr("torchvision.datasets.utils.check_integrity", lambda path, md5=None: True)
+    monkeypatch.setattr("torchvision.datasets.utils.extract_archive", lambda *a, **k: pytest.fail("theirs"))
+    CIFAR10(data_dir=tmp_path).prepare_data()
+    assert (home / "cifar-10-batches-py" / "data_batch_1").read_bytes() == b"stands for pixels"
