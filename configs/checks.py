@@ -216,6 +216,19 @@ def _weights(config: Settings, written: Set[str]) -> Mistakes:
         yield ("model", "weights_by_order"), f"=true: only a file has tensors to pair by order; model.weights={start}"
 
 
+def _auxiliary(config: Settings, written: Set[str]) -> Mistakes:
+    if (
+        "loss.auxiliary_weight" in written
+        and config.model.source != "own"
+        and not config.model.arguments.get("aux_logits")
+    ):
+        yield (
+            ("loss", "auxiliary_weight"),
+            f"={config.loss.auxiliary_weight:g}: {config.model.name} has no auxiliary heads here; googlenet and "
+            "inception_v3 have them with model.arguments.aux_logits=true",
+        )
+
+
 def _image_size(config: Settings, written: Set[str]) -> Mistakes:
     if config.model.source != "own" or config.model.name not in names.nets():
         return
@@ -338,6 +351,7 @@ def _tracker(config: Settings, written: Set[str]) -> Mistakes:
 
 CHECKS: dict[Callable[[Settings, Set[str]], Mistakes], frozenset[str]] = {
     _weights: frozenset({"model", "transfer"}),
+    _auxiliary: frozenset({"model", "loss"}),
     _image_size: frozenset({"model", "data"}),
     _subset: frozenset({"data"}),
     _batches: frozenset({"data", "trainer"}),

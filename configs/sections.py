@@ -119,6 +119,7 @@ class Loss(Section):
     class_weights: (
         Literal["none", "balanced"] | Annotated[list[NotNegative], Field(min_length=1), AfterValidator(_not_all_zero)]
     ) = "none"
+    auxiliary_weight: NotNegative = 0.3
     l1: NotNegative = 0.0
     l2: NotNegative = 0.0
 

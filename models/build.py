@@ -40,7 +40,7 @@ from models.weights import (
 
 SOURCES = ("own", "torchvision", "timm")
 # What torchvision's constructors are given unless the user says otherwise, by their module; SIZE is the image
-# size. Auxiliary heads give a tuple in training: only a task that uses their losses may switch them on.
+# size. Auxiliary heads (model.arguments.aux_logits=true) give a tuple in training, whose losses the task adds up.
 # init_weights=True draws truncated normals one by one; batch norm makes torch's own start as good.
 SIZE = "image size"
 TORCHVISION_ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -116,6 +116,8 @@ def build_net(
         add_adapters(net, **adapters)
     if source != "own":
         _check_image_size(net, name, in_channels, image_size)
+        if arguments.get("aux_logits"):  # heads that only training runs, and that want larger images
+            _check_image_size(net, name, in_channels, image_size, training=True)
     put_in_front(net, kind=standardize, channels=in_channels, size=image_size)
     return net
 
@@ -303,25 +305,26 @@ def _as_user_error(what: str) -> Iterator[None]:
         raise UserError(f"{what} cannot be built: {' '.join(str(error).split())}") from error
 
 
-def _check_image_size(net: nn.Module, name: str, in_channels: int, image_size: int) -> None:
-    """Send one image without values through a net, so that a wrong size is found before training.
+def _check_image_size(net: nn.Module, name: str, in_channels: int, image_size: int, *, training: bool = False) -> None:
+    """Send two images without values through a net, so that a wrong size is found before training.
 
     Raises:
-        UserError: the net fails on such an image.
+        UserError: the net fails on such images.
     """
-    training = net.training
-    net.eval()
+    mode = net.training
+    net.train(training)
     try:
-        tensors = {key: value.to("meta") for key, value in [*net.named_parameters(), *net.named_buffers()]}
-        image = torch.empty(1, in_channels, image_size, image_size, device="meta")
+        state = [*net.named_parameters(), *net.named_buffers()]
+        images = torch.empty(2, in_channels, image_size, image_size, device="meta")
         try:
-            torch.func.functional_call(net, tensors, image)
-        except Exception as error:  # a net that meta tensors do not suit may still take the image itself
+            torch.func.functional_call(net, {key: value.to("meta") for key, value in state}, images)
+        except Exception as error:  # a net that meta tensors do not suit may still take the images themselves
             if any(value.is_meta for value in net.parameters()):
                 return
             try:
-                with torch.no_grad():
-                    net(torch.zeros(1, in_channels, image_size, image_size))
+                with torch.no_grad():  # on copies: in training, batch norm would count the images
+                    copies = {key: value.clone() for key, value in state}
+                    torch.func.functional_call(net, copies, torch.zeros_like(images, device="cpu"))
             except (RuntimeError, AssertionError, ValueError):
                 reason = str(error).splitlines()[0]
                 raise UserError(
@@ -329,4 +332,4 @@ def _check_image_size(net: nn.Module, name: str, in_channels: int, image_size: i
                     f"choose another data.image_size"
                 ) from error
     finally:
-        net.train(training)
+        net.train(mode)

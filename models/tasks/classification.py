@@ -37,6 +37,8 @@ class Classification(LightningModule):
         scheduler: `name`, `warmup_epochs`, `restart` and the schedule's own arguments.
         label_smoothing: share of the target spread over all classes, in [0, 1).
         class_weights: weight of an image of each class in the training loss; scores count all images alike.
+        auxiliary_weight: weight of the loss of each auxiliary head, for nets that give (logits, auxiliary logits, ...)
+            in training (Szegedy et al. 2015, arxiv.org/abs/1409.4842); `train/loss` is that of the main head.
         l1: weight of the sum of absolute weights, norms and biases left out; with `l2` an elastic net.
         l2: weight of half the sum of squared weights, norms and biases left out.
         monitor: metric that reduce-on-plateau watches.
@@ -55,6 +57,7 @@ class Classification(LightningModule):
         scheduler: Mapping[str, Any],
         label_smoothing: float = 0.0,
         class_weights: Sequence[float] | None = None,
+        auxiliary_weight: float = 0.3,
         l1: float = 0.0,
         l2: float = 0.0,
         monitor: str = "val/accuracy",
@@ -73,7 +76,7 @@ class Classification(LightningModule):
         self.needs_unused_parameters = self.freezing.plan.freezes
         self.net = net.to(memory_format=torch.channels_last) if channels_last else net
         self.optimizer, self.scheduler = dict(optimizer), dict(scheduler)
-        self.label_smoothing, self.l1, self.l2 = label_smoothing, l1, l2
+        self.label_smoothing, self.auxiliary_weight, self.l1, self.l2 = label_smoothing, auxiliary_weight, l1, l2
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         self.register_buffer("class_weights", weights, persistent=False)  # the configuration has them
         self.monitor, self.monitor_mode = monitor, monitor_mode
@@ -89,7 +92,7 @@ class Classification(LightningModule):
         self.schedule: Schedule | None = None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, K) of normalised images (B, C, H, W)."""
+        """Logits (B, K) of normalised images (B, C, H, W); in training perhaps a tuple with auxiliary logits behind."""
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         return self.net(images)
@@ -112,15 +115,16 @@ class Classification(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch; targets are class indices (B,) or, after mixing, shares (B, K)."""
         images, targets = batch
-        logits = self(images)
-        loss = classification_loss(
-            logits, targets, label_smoothing=self.label_smoothing, class_weights=self.class_weights
-        )
+        output = self(images)
+        logits, *auxiliary = output if isinstance(output, tuple) else (output,)
+        loss = self._loss(logits, targets)
         labels = targets if targets.ndim == 1 else targets.argmax(dim=1)
         with torch.no_grad():
             count = labels.numel()
             correct = (logits.argmax(dim=1) == labels).sum()
             self._add("train", loss.detach() * count, correct, count)
+        for other in auxiliary:
+            loss = loss + self.auxiliary_weight * self._loss(other, targets)
         if self.l1:
             loss = loss + self.l1 * l1_penalty(self.net)
         if self.l2:
@@ -223,6 +227,11 @@ class Classification(LightningModule):
         limit = self.trainer.limit_train_batches
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * (limit or 1.0))
         return max(1, math.ceil(batches / self.trainer.accumulate_grad_batches))
+
+    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return classification_loss(
+            logits, targets, label_smoothing=self.label_smoothing, class_weights=self.class_weights
+        )
 
     def _start(self, split: str) -> None:
         # float64 keeps counts exact and losses equal between batch sizes; Apple's GPUs only have float32.

@@ -194,6 +194,7 @@ MALFORMED = {
     "model=resnet18 transfer=full model.weights=none": ["model.weights=none", "allow_random=true"],
     "model=resnet18 transfer=full model.pretrained=true model.weights=A_B": ["model.pretrained", "set one"],
     "transfer=full": ["transfer=full", "model.weights=FILE"],
+    "model=resnet18 loss.auxiliary_weight=0.4": ["loss.auxiliary_weight=0.4", "model.arguments.aux_logits=true"],
     "transfer=head_only": ["transfer=head_only", "model.weights=FILE"],
     "model=resnet18 transfer=partial model.weights=none": ["model.weights=none", "allow_random=true"],
     "transfer=full model.weights=/no/such.pth": ["model.weights=/no/such.pth", "no such file"],

@@ -48,6 +48,22 @@ def test_torchvision_counts(name: str) -> None:
     assert net(torch.zeros(2, 3, size, size, device="meta")).shape == (2, 1000)
 
 
+@pytest.mark.parametrize(("name", "expected"), [("googlenet", 13_004_888), ("inception_v3", 27_161_264)])
+def test_counts_with_auxiliary_heads(name: str, expected: int) -> None:
+    with torch.device("meta"):
+        net = build_net(name=name, num_classes=1000, in_channels=3, image_size=299, arguments={"aux_logits": True})
+    assert count(net) == expected
+    assert net.eval()(torch.zeros(2, 3, 299, 299, device="meta")).shape == (2, 1000)
+
+
+def test_auxiliary_heads_want_larger_images() -> None:
+    sizes = {"num_classes": 3, "in_channels": 3, "image_size": 96}
+    before = build_net(name="inception_v3", **sizes)
+    assert before.training and before.Conv2d_1a_3x3.bn.num_batches_tracked == 0
+    with pytest.raises(UserError, match="cannot take images of 96x96 pixels"):
+        build_net(name="inception_v3", arguments={"aux_logits": True}, **sizes)
+
+
 @pytest.mark.parametrize(
     ("name", "image_size", "expected"),
     [("lenet5", 32, 61_706), ("resnet20", 32, 269_434), ("resnet56", 32, 852_730), ("softmax", 28, 7_850)],
