@@ -53,24 +53,25 @@ class Disagreement(Exception):
 
 def run(job: PredictJob) -> None:
     """One command line: a table of predictions in a file or on the screen, or an exported net."""
-    from callbacks.predictions import screen_rows
-
-    if job.export:
-        export(job)
-        return
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be text that the terminal can show
         sys.stdout.reconfigure(errors="backslashreplace")
-    loaded, found = gather(job)
-    for reason, names in found.passed_over.items():
-        print(f"passed over: {len(names)} {reason} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
-    show = None if job.output else screen_rows(sys.stdout, loaded.class_names, found.names)
     try:
-        reasons = record(job, loaded, found, show)
+        export(job) if job.export else report(job)
     except KeyboardInterrupt:
         raise Interrupted("stopped by Ctrl-C; no file was written") from None
     except BrokenPipeError:  # into `head`, which has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return
+
+
+def report(job: PredictJob) -> None:
+    """Predict, and say how many files and which ones."""
+    from callbacks.predictions import screen_rows
+
+    loaded, found = gather(job)
+    for reason, names in found.passed_over.items():
+        print(f"passed over: {len(names)} {reason} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
+    show = None if job.output else screen_rows(sys.stdout, loaded.class_names, found.names)
+    reasons = record(job, loaded, found, show)
     unread = sum(reasons.values())
     said = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     print(f"{len(found) - unread} images predicted{f'; {unread} not read: {said}' if unread else ''}")

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import torch
 
-from configs.errors import UserError
+from configs.errors import UserError, storage_error
 
 TOP = 5
 """Classes a row shows on the screen."""
@@ -140,15 +140,22 @@ def replaced_when_whole(path: Path, key: str) -> Iterator[Path]:
     """Give a place beside the file that takes its name only when all went well, and is gone otherwise.
 
     Raises:
-        UserError: it cannot be written there.
+        UserError: there can be no such file.
+        StorageError: the disk is full or read-only.
     """
     fresh = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")  # torch.export wants its own ending
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield fresh
-        fresh.replace(path)
     except OSError as error:
         raise UserError(f"{key}={path}: cannot be written ({error.strerror or error})") from error
+    try:
+        yield fresh
+        fresh.replace(path)
+    except BrokenPipeError:  # the screen's, not the file's
+        raise
+    except OSError as error:
+        refused = UserError(f"{key}={path}: cannot be written ({error.strerror or error})")
+        raise storage_error(error, path) or refused from error
     finally:
         with suppress(OSError):  # not there, or nothing could be
             fresh.unlink()

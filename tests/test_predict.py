@@ -1,6 +1,7 @@
 """`python predict.py` from the outside: good, odd and broken files, and that its word is the run's own."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -17,7 +18,9 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from callbacks.predictions import replaced_when_whole
 from configs.compose import compose
+from configs.errors import StorageError
 from configs.launch import launch
 from configs.predict import OWN, compose_jobs, format_help
 from models import load_run
@@ -370,3 +373,13 @@ def test_the_readmes_lines_of_python_give_the_same(trained, monkeypatch, capsys)
     (row,) = predict(f"run={one}", f"images={image}")
     name, probability = capsys.readouterr().out.rsplit(maxsplit=1)
     assert (name, float(probability)) == (row["class"], pytest.approx(row["probability"], abs=1e-6))
+
+
+def test_a_full_disk_ends_with_4_and_leaves_what_was_there(tmp_path):
+    target = tmp_path / "rows.csv"
+    target.write_text("from before")
+    with pytest.raises(StorageError) as stop, replaced_when_whole(target, "output") as fresh:
+        fresh.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(fresh))
+    assert stop.value.exit_code == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"] and target.read_text() == "from before"
