@@ -42,10 +42,12 @@ def run(config: "RunConfig") -> dict[str, float]:
 def fit_and_test(config: "RunConfig", members: "Members") -> dict[str, float]:
     """What each process does: data -> net and task -> trainer -> fit -> test of the best checkpoint -> record."""
     from callbacks.build import build_loggers, build_training
+    from callbacks.memory import keep_freed_memory
     from callbacks.outcome import fit, score_best
     from callbacks.provenance import recording
     from callbacks.resume import find_start
 
+    keep_freed_memory()
     with members.one_first():
         data, preprocessing = build_data(config)
     task = build_task(config, data, preprocessing)

@@ -32,16 +32,28 @@ def crop(
         ``(B, C, H, W)`` of the same type.
     """
     n, channels, height, width = images.shape
-    rows = shifts.rows[:, None] + torch.arange(height, device=images.device)  # (B, H)
-    columns = shifts.columns[:, None] + torch.arange(width, device=images.device)  # (B, W)
-    pixels = mirrored(rows, height)[:, :, None] * width + mirrored(columns, width)[:, None, :]  # (B, H, W)
-    # One gather over flat images: five to nine times as fast as indexing with three tensors.
-    flat = pixels.view(n, 1, -1).expand(-1, channels, -1)
-    windows = images.reshape(n, channels, -1).gather(2, flat).view_as(images)
+    reach = int(max(shifts.rows.abs().max(), shifts.columns.abs().max())) if n else 0
+    padded = _padded(images, reach, fill, outside)
+    tall, wide = padded.shape[-2:]
+    # Every place at which a window could start, as a view that overlaps itself: a crop is then a choice of rows.
+    size = channels * tall * wide
+    starts = n * size - (channels - 1) * tall * wide - (height - 1) * wide - width + 1
+    windows = padded.as_strided((max(starts, 0), channels, height, width), (1, tall * wide, wide, 1))
+    first = torch.arange(n, device=images.device) * size
+    return windows.index_select(0, first + (shifts.rows + reach) * wide + shifts.columns + reach)
+
+
+def _padded(images: torch.Tensor, reach: int, fill: str, outside: int) -> torch.Tensor:
+    """Add ``reach`` pixels on each side, in new and contiguous memory."""
+    n, channels, height, width = images.shape
     if fill == "reflect":
-        return windows
-    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
-    return torch.where(inside[:, None], windows, outside)
+        rows, columns = (
+            mirrored(torch.arange(-reach, side + reach, device=images.device), side) for side in (height, width)
+        )
+        return images.index_select(2, rows).index_select(3, columns)
+    padded = images.new_full((n, channels, height + 2 * reach, width + 2 * reach), outside)
+    padded[:, :, reach : reach + height, reach : reach + width] = images
+    return padded
 
 
 def mirrored(positions: torch.Tensor, size: int) -> torch.Tensor:

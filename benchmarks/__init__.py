@@ -1,0 +1,1 @@
+"""Speed, measured against other libraries and against bare loops, side by side: see README.md, "Speed"."""

@@ -1,0 +1,144 @@
+"""Compare ways of doing the same work: interleaved rounds, CPU time of one thread, ratios with their spread.
+
+Each benchmark is a module with `run() -> list[Row]`, and runs alone as `python -m benchmarks.NAME`. Nothing asserts a
+time: a shared machine would make it lie.
+"""
+
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROUNDS = 7
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One comparison.
+
+    Attributes:
+        what: the work.
+        against: what it is compared with.
+        ratio: median over the rounds of (their time / our time): above 1 we are faster. Where `lower_is_better`, of
+            (our time / their time): how many times as long we take.
+        low, high: smallest and largest ratio of a round.
+        goal: what the ratio ought to reach, or None.
+        seconds: median time of each way.
+        note: what else to know.
+    """
+
+    what: str
+    against: str
+    ratio: float
+    low: float
+    high: float
+    goal: float | None
+    seconds: Mapping[str, float]
+    lower_is_better: bool = False
+    note: str = ""
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the goal is reached; None where there is none."""
+        if self.goal is None:
+            return None
+        return self.ratio <= self.goal if self.lower_is_better else self.ratio >= self.goal
+
+
+def interleaved(
+    ways: Mapping[str, Callable[[], object]], *, rounds: int = ROUNDS, clock: Callable[[], float] = time.process_time
+) -> dict[str, list[float]]:
+    """Time each way once a round, one after the other, A B A B; the first round warms up and does not count.
+
+    A way may return the seconds it took itself, as a float.
+    """
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name, way in ways.items():
+            start = clock()
+            own = way()
+            taken = own if isinstance(own, float) else clock() - start
+            if number:
+                times[name].append(taken)
+    return times
+
+
+def compared(
+    what: str,
+    times: Mapping[str, Sequence[float]],
+    *,
+    ours: str,
+    theirs: str,
+    goal: float | None = None,
+    lower_is_better: bool = False,
+    note: str = "",
+) -> Row:
+    """Compare two of the ways, round by round."""
+    pairs = list(zip(times[ours], times[theirs], strict=True))
+    ratios = [mine / other if lower_is_better else other / mine for mine, other in pairs]
+    return Row(
+        what=what,
+        against=theirs,
+        ratio=statistics.median(ratios),
+        low=min(ratios),
+        high=max(ratios),
+        goal=goal,
+        seconds={name: statistics.median(taken) for name, taken in times.items()},
+        lower_is_better=lower_is_better,
+        note=note,
+    )
+
+
+def one_thread() -> None:
+    """Compute in one thread, whatever the machine has."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def machine() -> dict[str, str]:
+    """What the figures were measured on."""
+    import lightning
+    import torch
+    import torchvision
+
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "processor": f"{model}, {os.cpu_count()} cores",
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "packages": ", ".join(f"{one.__name__} {one.__version__}" for one in (torch, torchvision, lightning)),
+    }
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A Markdown table."""
+    lines = ["| what | against | ratio | range | goal | |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        goal = "" if row.goal is None else f"{'at most' if row.lower_is_better else 'at least'} {row.goal:g}"
+        verdict = {None: "", True: "reached", False: "**not reached**"}[row.reached]
+        said = f"{verdict}{'; ' if verdict and row.note else ''}{row.note}"
+        lines.append(
+            f"| {row.what} | {row.against} | {row.ratio:.2f} | {row.low:.2f} to {row.high:.2f} | {goal} | {said} |"
+        )
+    return "\n".join(lines)
+
+
+def main(name: str, run: Callable[[], list[Row]]) -> None:
+    """Run one benchmark alone: print its table, write its JSON."""
+    rows = run()
+    RESULTS.mkdir(exist_ok=True)
+    found = {"machine": machine(), "rows": [{**asdict(row), "reached": row.reached} for row in rows]}
+    (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    print(table(rows), flush=True)
+    sys.exit(0)

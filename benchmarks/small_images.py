@@ -1,0 +1,90 @@
+"""Augmentation of small images in memory: whole batches here, image by image in torchvision v2 on PIL.
+
+`python -m benchmarks.small_images`. The recipe: crop with padding, flip, RandAugment(2, 9), Cutout, normalise. Real
+images: crops of photos. The limit of any loader that gives float32 batches is a random gather and the conversion.
+"""
+
+import torch
+
+from benchmarks.measure import Row, compared, interleaved, main, one_thread
+from benchmarks.pictures import photo_crops
+from callbacks.memory import keep_freed_memory
+from configs.preprocessing import Preprocessing
+from datamodules.batch import build_recipe
+from datamodules.transforms import normalise
+
+BATCH = 512
+MEAN, STD = (0.49, 0.48, 0.44), (0.25, 0.24, 0.26)
+RECIPE = {"random_crop": {}, "horizontal_flip": {}, "randaugment": {}, "cutout": {}}
+PLAIN = {"random_crop": {}, "horizontal_flip": {}}
+GOALS = {32: 9.0, 64: 4.0, 96: 2.0}
+
+
+def run() -> list[Row]:
+    """Compare at 32, 64 and 96 pixels."""
+    one_thread()
+    keep_freed_memory()
+    rows = []
+    for side, goal in GOALS.items():
+        images = photo_crops(2048, side)
+        times = interleaved(
+            {"here": lambda images=images: ours(images, RECIPE), "torchvision v2 on PIL": per_image(images)}
+        )
+        what = f"{side} x {side}: crop, flip, RandAugment(2, 9), Cutout, normalise; batch {BATCH}"
+        note = f"{BATCH / _median(times['here']):,.0f} images/s"
+        rows.append(compared(what, times, ours="here", theirs="torchvision v2 on PIL", goal=goal, note=note))
+        if side == 32:
+            times = interleaved(
+                {
+                    "here": lambda images=images: ours(images, PLAIN),
+                    "gather and normalise": lambda i=images: ours(i, {}),
+                }
+            )
+            what = "32 x 32: crop, flip, normalise"
+            note = f"{BATCH / _median(times['here']):,.0f} images/s"
+            rows.append(compared(what, times, ours="here", theirs="gather and normalise", goal=0.6, note=note))
+    return rows
+
+
+def ours(images: torch.Tensor, recipe: dict, batches: int = 1) -> torch.Tensor:
+    """Random batches as a data module makes them: gather, recipe, normalise."""
+    side = images.shape[-1]
+    how = Preprocessing(image_size=side, resize=side, interpolation="bilinear", channels=3, mean=MEAN, std=STD)
+    operations = build_recipe(recipe, num_classes=10) if recipe else []
+    draws = torch.Generator().manual_seed(0)
+    for _ in range(batches):
+        batch = images.index_select(0, torch.randint(len(images), (BATCH,), generator=draws))
+        targets = torch.zeros(BATCH, dtype=torch.int64)
+        for operation in operations:
+            batch, targets, _ = operation(batch, targets, generator=draws)
+        batch = normalise(batch, how)
+    return batch
+
+
+def per_image(images: torch.Tensor):
+    """The documented torchvision v2 pipeline, one PIL image after another."""
+    from torchvision.transforms import v2
+    from torchvision.transforms.v2 import functional
+
+    side = images.shape[-1]
+    pipeline = v2.Compose(
+        [
+            v2.RandomCrop(side, padding=side // 8),
+            v2.RandomHorizontalFlip(),
+            v2.RandAugment(2, 9),
+            v2.PILToTensor(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.RandomErasing(p=1.0, scale=(1 / 16, 1 / 16), ratio=(1.0, 1.0)),
+            v2.Normalize(MEAN, STD),
+        ]
+    )
+    pictures = [functional.to_pil_image(image) for image in images[:BATCH]]
+    return lambda: torch.stack([pipeline(picture) for picture in pictures])
+
+
+def _median(times: list[float]) -> float:
+    return sorted(times)[len(times) // 2]
+
+
+if __name__ == "__main__":
+    main("small_images", run)
