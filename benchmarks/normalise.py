@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from benchmarks.measure import Row, compared, interleaved, main, one_thread
@@ -23,7 +24,7 @@ OURS, GIVEN_BACK, THEIRS = "here", "here, freed memory given back", "torchvision
 
 def run() -> list[Row]:
     """Compare on one batch; ours is the stated formula to the bit, or `way` fails."""
-    times = interleaved({name: lambda name=name: child(name) for name in (OURS, GIVEN_BACK, THEIRS)}, rounds=5)
+    times = interleaved({name: partial(child, name) for name in (OURS, GIVEN_BACK, THEIRS)}, rounds=5)
     what = f"uint8 -> float32, normalised, {IMAGES} images of 224 x 224"
     note = f"{IMAGES / statistics.median(times[OURS]):,.0f} images/s, bit-equal to x * scale + bias"
     return [

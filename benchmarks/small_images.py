@@ -4,6 +4,8 @@
 images: crops of photos. The limit of any loader that gives float32 batches is a random gather and the conversion.
 """
 
+from functools import partial
+
 import torch
 
 from benchmarks.measure import Row, compared, interleaved, main, one_thread
@@ -15,8 +17,8 @@ from datamodules.transforms import normalise
 
 BATCH = 512
 MEAN, STD = (0.49, 0.48, 0.44), (0.25, 0.24, 0.26)
-RECIPE = {"random_crop": {}, "horizontal_flip": {}, "randaugment": {}, "cutout": {}}
-PLAIN = {"random_crop": {}, "horizontal_flip": {}}
+RECIPE: dict[str, dict] = {"random_crop": {}, "horizontal_flip": {}, "randaugment": {}, "cutout": {}}
+PLAIN: dict[str, dict] = {"random_crop": {}, "horizontal_flip": {}}
 GOALS = {32: 9.0, 64: 4.0, 96: 2.0}
 
 
@@ -27,17 +29,15 @@ def run() -> list[Row]:
     rows = []
     for side, goal in GOALS.items():
         images = photo_crops(2048, side)
-        times = interleaved(
-            {"here": lambda images=images: ours(images, RECIPE), "torchvision v2 on PIL": per_image(images)}
-        )
+        times = interleaved({"here": partial(ours, images, RECIPE), "torchvision v2 on PIL": per_image(images)})
         what = f"{side} x {side}: crop, flip, RandAugment(2, 9), Cutout, normalise; batch {BATCH}"
         note = f"{BATCH / _median(times['here']):,.0f} images/s"
         rows.append(compared(what, times, ours="here", theirs="torchvision v2 on PIL", goal=goal, note=note))
         if side == 32:
             times = interleaved(
                 {
-                    "here": lambda images=images: ours(images, PLAIN),
-                    "gather and normalise": lambda i=images: ours(i, {}),
+                    "here": partial(ours, images, PLAIN),
+                    "gather and normalise": partial(ours, images, {}),
                 }
             )
             what = "32 x 32: crop, flip, normalise"
