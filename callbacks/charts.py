@@ -89,34 +89,23 @@ def confusion_matrix(counts: Tensor, class_names: Sequence[str]) -> "Figure":
     return figure
 
 
-def image_sheet(
-    images: Tensor, *, columns: int, captions: Sequence[str] = (), headings: Sequence[str] = ()
-) -> "Figure":
-    """Images uint8 (N, C, H, W) in a grid, row by row.
-
-    Args:
-        images: of 1 or 3 channels.
-        columns: images a row.
-        captions: a text below each image.
-        headings: a text above each column.
-    """
+def image_sheet(images: Tensor, captions: Sequence[str], *, columns: int) -> "Figure":
+    """Images uint8 (N, C, H, W) of 1 or 3 channels in a grid, row by row, a text below each."""
     count, channels, height, width = images.shape
     rows = -(-count // columns)
     gap = max(1, width // 16)
-    below = round(height * 0.36) if captions else gap  # pixels of a caption of two lines
+    below = round(height * 0.36)  # pixels of a caption of two lines
     sheet = np.full((rows * (height + below), columns * (width + gap) - gap, channels), 255, dtype=np.uint8)
     for index, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
         y, x = index // columns * (height + below), index % columns * (width + gap)
         sheet[y : y + height, x : x + width] = image
     inches = 1.05 * columns
-    figure, axes = _figure(width=inches, height=inches * sheet.shape[0] / sheet.shape[1] + 0.3 * bool(headings))
+    figure, axes = _figure(width=inches, height=inches * sheet.shape[0] / sheet.shape[1])
     axes.imshow(sheet.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.set_axis_off()
     for index, caption in enumerate(_plain(captions)):
         bottom, middle = index // columns * (height + below) + height, index % columns * (width + gap) + width / 2
         axes.text(middle, bottom, caption, ha="center", va="top", fontsize=7, linespacing=0.95)
-    for index, heading in enumerate(_plain(headings)):
-        axes.text(index * (width + gap) + width / 2, -gap, heading, ha="center", va="bottom", fontsize=9)
     return figure
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from callbacks import charts, page
+from callbacks.contact_sheet import Row, contact_sheet
 from callbacks.figures import record_figure
 from callbacks.provenance import RunRecord
 from callbacks.scores import TestScores, class_scores, confusion
@@ -15,8 +16,8 @@ from callbacks.signals import Stopped
 
 log = logging.getLogger(__name__)
 
-DRAWS = 7
-"""Draws of each image on the augmentation sheet, beside the image itself."""
+DRAWS = 5
+"""Draws of each image on the augmentation sheet, below the image itself."""
 
 
 class Report:
@@ -102,7 +103,7 @@ class Report:
                 f"→ {_short(names[one.predicted])} {one.predicted_probability:.0%}"
                 for one in hard
             ]
-            sheet = charts.image_sheet(torch.stack([one.image for one in hard]), columns=8, captions=captions)
+            sheet = charts.image_sheet(torch.stack([one.image for one in hard]), captions, columns=8)
             record_figure(record, "hardest", sheet)
         return [
             page.section(
@@ -124,18 +125,17 @@ class Report:
     def _augmentation(self, record: RunRecord, data: Any) -> str:
         if not self.augmented:
             return ""
-        columns, operations = data.augmentation_draws(images=self.augmented, draws=DRAWS)
+        (original, *drawn), operations = data.augmentation_draws(images=self.augmented, draws=DRAWS)
         if not operations:
             return ""
-        headings = ["original", *(str(number + 1) for number in range(DRAWS))]
-        images = torch.stack(columns, dim=1).flatten(0, 1)  # (images * columns, C, H, W)
-        file = record_figure(
-            record, "augmentation", charts.image_sheet(images, columns=len(columns), headings=headings)
-        )
+        rows = [Row("original", *original), *(Row(f"draw {number}", *one) for number, one in enumerate(drawn, 1))]
+        sheet = contact_sheet(rows, data.class_names, title="augmentation", notes=", ".join(operations))
+        file = record_figure(record, "augmentation", sheet)
         return page.section(
             "Augmentation",
             page.pictures({"training images and draws of their augmentation": file}, kind="sheet"),
-            note=f"Training images as they are, then {DRAWS} draws of: {', '.join(operations)}.",
+            note=f"Training images as they are, then {DRAWS} draws of: {', '.join(operations)}; below each its label, "
+            "of mixed images with its shares.",
         )
 
 

@@ -238,7 +238,7 @@ class ImageDataModule(lightning.LightningDataModule):
         """Bring arrays to the size and channels that the net reads; files have that from their worker."""
         return fit_to(images, self.effective_preprocessing) if self.in_memory else images
 
-    def augmentation_draws(self, *, images: int, draws: int) -> tuple[list[torch.Tensor], list[str]]:
+    def augmentation_draws(self, *, images: int, draws: int) -> tuple[list[Batch], list[str]]:
         """Draw the augmentation of a few training images, to be looked at.
 
         Args:
@@ -246,13 +246,13 @@ class ImageDataModule(lightning.LightningDataModule):
             draws: how often each is augmented, with the keys of the first steps, and epochs where it is per image.
 
         Returns:
-            The images as they are evaluated, then one tensor a draw, all uint8 ``(images, C, H, W)`` before
-            normalisation; and the names of the operations, none where nothing is random.
+            The images as they are evaluated, then one batch a draw, all uint8 ``(images, C, H, W)`` before
+            normalisation, with their targets; and the names of the operations, none where nothing is random.
         """
         self.setup()
         count = len(self.splits["train"])
         chosen = torch.linspace(0, count - 1, min(images, count)).round().long()
-        return [batch[0] for batch in self.drawn_batches(chosen, draws=draws)], self.operations
+        return self.drawn_batches(chosen, draws=draws), self.operations
 
     def drawn_batches(self, chosen: torch.Tensor, *, draws: int) -> list[Batch]:
         """Return the training images at ``chosen`` as they are evaluated, then once a draw, before normalisation."""

@@ -13,10 +13,12 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import precision_recall_fscore_support
 
 from callbacks import charts, page, report
+from callbacks.report import Report
 from callbacks.scores import ClassScore, HardImage
 from callbacks.signals import Stopped
 from configs.compose import compose, compose_jobs
 from configs.errors import UserError
+from datamodules.digits import Digits
 from models import load_run
 from train import train
 
@@ -246,3 +248,20 @@ def test_a_missing_tensorboard_is_named_with_its_cure_before_anything_is_made(mo
 
 def test_durations_are_read_by_people():
     assert [report.duration(s) for s in (3.21, 42, 185, 7620)] == ["3.2 s", "42 s", "3 min 05 s", "2 h 07 min"]
+
+
+def test_the_augmentation_sheet_shows_the_shares_of_mixed_labels(monkeypatch):
+    data = Digits()
+    data.configure(recipe={"mixup": {"alpha": 1.0}})
+    figures = []
+    monkeypatch.setattr(
+        "callbacks.report.record_figure", lambda record, name, figure: figures.append(figure) or "x.png"
+    )
+    monkeypatch.setattr("callbacks.report.page.pictures", lambda files, kind: str(files))
+    assert "with its shares" in Report(augmented=4)._augmentation(None, data)
+    labels = [axes.texts[0].get_text() for axes in figures[0].axes]
+    assert len(labels) == 4 * 6
+    assert all(label in data.class_names for label in labels[:4])
+    mixed = [[float(line.split()[1]) for line in label.split("\n")] for label in labels[4:] if "\n" in label]
+    assert len(mixed) > 8
+    assert all(sum(shares) == pytest.approx(1, abs=0.011) and shares == sorted(shares)[::-1] for shares in mixed)
