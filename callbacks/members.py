@@ -28,6 +28,8 @@ GRACE = 10.0
 JOIN = 300.0
 """Seconds within which all processes have to be there."""
 TIMED_OUT = 124
+GLOO = ("gloo", "Connection closed by peer", "Connection reset by peer", "caused pair closure", "Timed out waiting")
+"""What stands in the messages of gloo, which have no class of their own."""
 
 
 class ProcessFailed(Exception):
@@ -64,6 +66,7 @@ class Members:
         """What to do before this process is ended from outside its main thread."""
         self._store, self._watching = store, watching
         self._over = threading.Event()
+        self._own_failure: BaseException | None = None
         self._decisions = 0
 
     @property
@@ -144,7 +147,8 @@ class Members:
 
         Tells the others, if it is this one's.
         """
-        if self._store is None or isinstance(error, ProcessFailed) or (isinstance(error, Stopped) and error.agreed):
+        known = isinstance(error, ProcessFailed) or (isinstance(error, Stopped) and error.agreed)
+        if self._store is None or known or error is self._own_failure:
             return error
         mine = error
         if lost_contact(error):
@@ -164,22 +168,28 @@ class Members:
         )
         with contextlib.suppress(RuntimeError):
             found = self._store.compare_set("failure", "", note).decode()
-            return mine if found == note else self._failed(found)
+            if found != note:
+                return self._failed(found)
+        self._own_failure = mine
         return mine
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
         """End this process if another fails and this one does not notice: it may hang."""
+        watch = threading.Thread(target=self._watch, daemon=True, name="failures of other processes")
         if self._store is not None:
-            threading.Thread(target=self._watch, daemon=True, name="failures of other processes").start()
+            watch.start()
         try:
             yield
         finally:
             self._over.set()
+            if self._store is not None:
+                watch.join(timeout=GRACE)  # a thread inside of the store when Python ends would abort the process
 
     def say_for(self, rank: int, message: str, code: int) -> None:
         """Tell the failure of a process that could not tell it itself."""
-        assert self._watching is not None
+        if self._watching is None or self._over.is_set():
+            return
         note = {"rank": rank, "code": code, "message": message, "traceback": ""}
         with contextlib.suppress(RuntimeError):
             if self._watching.check([f"gone-{rank}"]):  # it ended as all did, by a signal
@@ -250,7 +260,8 @@ class Members:
 
 def lost_contact(error: BaseException) -> bool:
     """Whether an error only says that another process does not answer."""
-    return isinstance(error, DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
+    said = any(words in str(error) for words in GLOO)
+    return isinstance(error, DistError) or (isinstance(error, RuntimeError) and said)
 
 
 def _exit_code(error: BaseException) -> int:
@@ -288,6 +299,4 @@ def connect(world: World, *, run: int, timeout: int) -> Members:
     # A restart by torchrun meets in the same store.
     name = f"lightbox-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}-{run}"
     store, watching = (PrefixStore(name, one) for one in stores)
-    members = Members(world, store=store, watching=watching, timeout=timeout)
-    members.join()
-    return members
+    return Members(world, store=store, watching=watching, timeout=timeout)

@@ -96,8 +96,9 @@ def _as_member(
         if os.environ.get(OURS):
             threading.Thread(target=_end_with_process_0, daemon=True, name="end of process 0").start()
         for rank, child in (children or {}).items():
-            threading.Thread(target=_speak_for, args=(members, rank, child), daemon=True).start()
+            threading.Thread(target=_speak_for, args=(members, rank, child)).start()  # ends with the child
         try:
+            members.join()
             config = taken_over(members.decided(config.handed_over))
             result = work(config, members)
             members.leave()
@@ -105,6 +106,7 @@ def _as_member(
         except BaseException as error:
             if isinstance(error, Stopped) and error.agreed:
                 members.leave()
+                error.told = world.rank != 0
                 raise
             cause = members.cause(error)
             if cause is error:
@@ -155,7 +157,7 @@ def _started(config: RunConfig) -> Iterator[tuple[World, dict[int, subprocess.Po
         failed = False
     finally:
         _end(children, at_once=failed)
-        if torch.distributed.is_initialized():
+        if torch.distributed.is_initialized() and not failed:
             torch.distributed.destroy_process_group()
         for name, value in before.items():
             if value is None:

@@ -119,17 +119,18 @@ def recording(folder: Path, first: Mapping[str, Any], members: Members | None = 
     record = RunRecord(folder, first, members)
     with held(folder) if record.writes else nullcontext():
         record.members.last_words = record.failed
-        try:
-            with record.signals:
+        with record.signals:
+            try:
                 record.update()
                 yield record
                 record.update(status="finished", exit_code=0)
-        except BaseException as error:
-            cause = record.members.cause(storage_error(error, folder) or error)
-            record.failed(cause)
-            if cause is error:
-                raise
-            raise cause from error
+            except BaseException as error:
+                record.signals.ending = True
+                cause = record.members.cause(storage_error(error, folder) or error)
+                record.failed(cause)
+                if cause is error:
+                    raise
+                raise cause from error
 
 
 @contextmanager

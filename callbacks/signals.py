@@ -22,6 +22,8 @@ class Stopped(Exception):
         super().__init__(f"stopped by {signal.Signals(signum).name}")
         self.signum = signum
         self.agreed = agreed
+        self.told = False
+        """Whether another process says so."""
         self.exit_code = 128 + signum
 
     @property
@@ -47,6 +49,8 @@ class StopSignals:
         self.received: int | None = None
         self._speaks = speaks
         self.training = False
+        self.ending = False
+        """Whether the run is failing already: what is left to do is not interrupted, but by Ctrl-C."""
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
@@ -66,6 +70,8 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _caught(self, number: int, frame: FrameType | None) -> None:
+        if self.ending and number != signal.SIGINT:
+            return
         again = self.received is not None
         if self.training and not again:
             self.received = number
@@ -116,5 +122,6 @@ class HoldSignals(Callback):
         self._signals.training = False
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """No step is running any more."""
+        """No step is running any more. A launcher that lost another process sends SIGTERM, which changes nothing."""
         self._signals.training = False
+        self._signals.ending = not isinstance(exception, Stopped)

@@ -107,7 +107,7 @@ def format_help(configs: Path = CONFIGS) -> str:
         "metrics.csv, checkpoints/{best,last}.ckpt, splits.csv, stages.csv, train.log, report.html",
         "and figures/; the last line says `run: PATH`.",
         "Exit codes: 0 done, 1 our bug, 2 configuration or data, 3 bad files, 4 storage, 5 numeric,",
-        "130 and 143 signals.",
+        "124 time-out of a process, 130 and 143 signals.",
     ]
     return "\n".join(lines)
 
