@@ -70,6 +70,7 @@ def run(job: Evaluation) -> dict[str, float]:
         robustness = measure_robustness(job, members, images, **work)
         metrics: dict[str, float] = {}
         if processes.rank == 0:
+            images, facts["unreadable_files"] = readable(images, found[0, "centre"].indices)
             first = prepare_for(members[0], job, "centre")
             metrics = write_evaluation(
                 output_folder(job, members),
@@ -268,6 +269,16 @@ def score(
     return {one: gathered(processes.gather(rows[one]), processes.gather(seconds[one])) for one in wanted}
 
 
+def readable(images: "ScoredImages", read: "Tensor") -> tuple["ScoredImages", list[str]]:
+    """The images that were scored, and the paths of the files that could not be read; says how many they are."""
+    if len(read) == len(images):
+        return images, []
+    rest, there = images.only(read), set(read.tolist())
+    lacking = [path for index, path in enumerate(images.paths) if index not in there]
+    print(f"left out {len(lacking)} files that cannot be read, such as {lacking[0]}", flush=True)
+    return rest, lacking
+
+
 def measure_robustness(
     job: Evaluation,
     members: Sequence[Member],
@@ -309,7 +320,7 @@ def measure_robustness(
     share = 1.0 if not job.robustness_images else min(1.0, job.robustness_images / len(images))
     chosen = subset(images.keys, images.targets, fraction=share).nonzero()[:, 0]
     prepare = {str(number): prepare_for(member, job, "centre") for number, member in enumerate(members)}
-    right: dict[tuple[str, str, float], int] = {}
+    right: dict[tuple[str, str, float], int] = {("", "images", 0.0): 0}
 
     def count(place: tuple[str, str, float], views: Sequence["Tensor"], targets: "Tensor") -> None:
         with torch.no_grad():
@@ -331,6 +342,7 @@ def measure_robustness(
             images.targets[batch.indices].to(device),
             [images.keys[index] for index in batch.indices.tolist()],
         )
+        right["", "images", 0.0] += len(targets)
         count(("", "", 0.0), views, targets)
         for one in wanted:
             changed = [one.change(view, keys, plan.mean) for view, plan in zip(views, how, strict=True)]
@@ -342,18 +354,22 @@ def measure_robustness(
             count(("attacks", name, eps), [attacked] * len(members), targets)
             if number == 0:
                 keep(("attacks", name, eps), (attacked * 255).round().to(torch.uint8))
+    parts = processes.gather(right)
+    if processes.rank:
+        return None
     totals: dict[tuple[str, str, float], int] = {}
-    for part in processes.gather(right):
+    for part in parts:
         for place, hits in part.items():
             totals[place] = totals.get(place, 0) + hits
+    number_of_images = totals["", "images", 0.0]
     order = [(one.table, one.name, one.level) for one in wanted] + [("attacks", name, eps) for name, eps in attacks]
     return Robustness(
         rows=[
-            Row(table=place[0], name=place[1], level=place[2], right=totals.get(place, 0), images=len(chosen))
+            Row(table=place[0], name=place[1], level=place[2], right=totals.get(place, 0), images=number_of_images)
             for place in order
         ],
-        images=len(chosen),
-        clean=totals.get(("", "", 0.0), 0) / len(chosen),
+        images=number_of_images,
+        clean=totals.get(("", "", 0.0), 0) / number_of_images,
         largest_class=images.targets[chosen].bincount().max().item() / len(chosen),
         examples={
             table: [(name, torch.stack(shown)) for name, shown in names.items()] for table, names in examples.items()

@@ -29,9 +29,10 @@ CONFUSIONS, EXAMPLES = 10, 8
 
 @dataclass(frozen=True, kw_only=True)
 class Probabilities:
-    """float64 (N, K) in the order of the images, and the seconds that computing them took."""
+    """float64 (N, K) of the images at `indices`, int64 (N,) in ascending order, and the seconds that it took."""
 
     probs: Tensor
+    indices: Tensor
     seconds: float
 
 
@@ -39,9 +40,9 @@ def gathered(parts: Sequence[Sequence[tuple[Tensor, Tensor]]], seconds: Sequence
     """Bring the batches (indices, probabilities) of all processes into the order of the images."""
     batches = [batch for part in parts for batch in part]
     if not batches:
-        return Probabilities(probs=torch.zeros(0, 0), seconds=sum(seconds))
-    indices = torch.cat([one for one, _ in batches])
-    return Probabilities(probs=torch.cat([one for _, one in batches])[indices.argsort()], seconds=sum(seconds))
+        return Probabilities(probs=torch.zeros(0, 0), indices=torch.zeros(0, dtype=torch.int64), seconds=sum(seconds))
+    indices, order = torch.cat([one for one, _ in batches]).sort()
+    return Probabilities(probs=torch.cat([one for _, one in batches])[order], indices=indices, seconds=sum(seconds))
 
 
 def write_evaluation(

@@ -1,5 +1,6 @@
 """Images on their way to be scored: whole batches in order, prepared in as many ways as there are nets and views."""
 
+import copy
 import hashlib
 import re
 import warnings
@@ -12,6 +13,7 @@ import torch
 
 from configs.errors import UserError
 from datamodules.loading import batch_loader
+from datamodules.sources.pictures import BrokenImage
 from datamodules.sources.source import Source
 
 Prepare = Callable[[torch.Tensor], torch.Tensor]
@@ -27,7 +29,10 @@ class PreparedBatch:
 
 
 class PreparedImages:
-    """Decode and prepare a batch of files, one after another: their sizes differ. Runs in a loader's workers."""
+    """Decode and prepare a batch of files, one after another: their sizes differ. Runs in a loader's workers.
+
+    Gives the views of the files that can be read, and the places of these in the batch.
+    """
 
     def __init__(self, source: Source, prepare: Mapping[str, Prepare], channels: int) -> None:
         self.source = source
@@ -38,11 +43,17 @@ class PreparedImages:
         return len(self.source)
 
     def __getitem__(self, indices: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        images, read = [], []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of files that it reads all the same
-            images = [self.source.image(index, self.channels)[None] for index in indices.tolist()]
-        views = {name: torch.cat([cut(image) for image in images]) for name, cut in self.prepare.items()}
-        return views, indices
+            for place, index in enumerate(indices.tolist()):
+                try:
+                    images.append(self.source.image(index, self.channels)[None])
+                    read.append(place)
+                except BrokenImage:  # the source remembers it
+                    continue
+        views = {name: torch.cat([cut(image) for image in images]) for name, cut in self.prepare.items() if images}
+        return views, torch.tensor(read, dtype=torch.int64)
 
 
 class ScoredImages:
@@ -67,6 +78,7 @@ class ScoredImages:
         if lacking:
             raise UserError(f"split={lacking[0]}: there are no such images; there is {', '.join(data.splits)}, all")
         self.in_memory: bool = data.in_memory
+        self._data = data
         self.channels = channels
         self.workers = workers
         self.keys: list[str] = []
@@ -105,7 +117,7 @@ class ScoredImages:
         rank: int = 0,
         world: int = 1,
     ) -> Iterator[PreparedBatch]:
-        """Yield the batches of one process, each image once.
+        """Yield the batches of one process, each image once but for files that cannot be read.
 
         Processes take turns at whole batches, so that what stands in a batch, and with it every rounding, does not
         depend on their number.
@@ -147,8 +159,32 @@ class ScoredImages:
         reader = PreparedImages(source, prepare, self.channels)
         wanted: Any = [kept[places] for places in batches]
         workers = min(self.workers, len(wanted))
-        for places, (views, _) in zip(batches, batch_loader(reader, wanted, workers=workers), strict=True):
-            yield places, {name: images.to(device, non_blocking=True) for name, images in views.items()}
+        for places, (views, read) in zip(batches, batch_loader(reader, wanted, workers=workers), strict=True):
+            if views:
+                yield places[read], {name: images.to(device, non_blocking=True) for name, images in views.items()}
+
+    def only(self, indices: torch.Tensor) -> "ScoredImages":
+        """Return the images at ``indices``, int64 in ascending order: those whose files could be read.
+
+        Raises:
+            TooManyBadFiles: more cannot be read than `data.max_bad_files` allows.
+            UserError: none can be read.
+        """
+        self._data.refuse_too_many_bad_files(self._data.bad_files())
+        if not len(indices):
+            raise UserError(f"none of the {len(self)} images can be read")
+        rest = copy.copy(self)
+        chosen = indices.tolist()
+        rest.keys, rest.paths, rest.splits = (
+            [names[one] for one in chosen] for names in (self.keys, self.paths, self.splits)
+        )
+        rest.targets = self.targets[indices]
+        rest._parts, start = [], 0
+        for source, kept in self._parts:
+            inside = indices[(indices >= start) & (indices < start + len(kept))] - start
+            rest._parts.append((source, kept[inside]))
+            start += len(kept)
+        return rest
 
     def pictures(self, prepare: Prepare, indices: Sequence[int]) -> torch.Tensor:
         """Return the first view of the images at ``indices``, in that order, uint8 ``(N, channels, S, S)``."""

@@ -2,7 +2,11 @@
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +20,7 @@ from evaluate import evaluate
 from models import load_run
 from train import train
 
+ROOT = Path(__file__).parents[1]
 QUIET = ["callbacks.report=null", "callbacks.progress=false", "trainer.max_epochs=2", "trainer.accelerator=cpu"]
 
 
@@ -257,3 +262,53 @@ def test_robustness_is_a_table_and_a_plot_each(runs, tmp_path, capsys):
     )
     with pytest.raises(UserError, match="images of different sizes"):
         evaluate(f"run={runs['net']},{runs['mlp']}", "attack=fgsm", "bootstrap=0")
+
+
+def test_a_file_that_cannot_be_read_is_left_out_of_the_scores(runs, tmp_path, capsys):
+    export(tmp_path / "new", classes=(1, 3))
+    words = [
+        f"run={runs['net']}",
+        f"data.root={tmp_path / 'new'}",
+        "split=all",
+        f"paths.data={tmp_path}",
+        "bootstrap=0",
+    ]
+    evaluate(*words, f"output={tmp_path / 'whole'}")
+    whole = {row["path"]: row for row in rows(tmp_path / "whole" / "predictions.csv")}
+    broken = sorted((tmp_path / "new" / "3").iterdir())[4]
+    broken.write_bytes(broken.read_bytes()[:60])
+    metrics = evaluate(*words, "data.check=off", "curves=true", f"output={tmp_path / 'rest'}")
+    assert f"left out 1 files that cannot be read, such as {broken}" in capsys.readouterr().out
+    rest = {row["path"]: row for row in rows(tmp_path / "rest" / "predictions.csv")}
+    assert rest == {path: row for path, row in whole.items() if path != str(broken)}
+    found = result(tmp_path / "rest")
+    assert found["unreadable_files"] == [str(broken)] and found["images"] == len(whole) - 1
+    assert found["robustness"]["accuracy"] == metrics["all/accuracy"]
+    with pytest.raises(UserError, match=r"1 of .* files cannot be read"):
+        evaluate(*words, "data.check=off", "data.max_bad_files=0", f"output={tmp_path / 'none'}")
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_same_files(runs, tmp_path):
+    words = [f"run={runs['net']},{runs['mlp']}", "views=ten_crop", "split=val", "batch_size=20", "bootstrap=50"]
+    words += ["corruptions=true", "shortcut=true", "robustness_images=60"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "evaluate.py"]
+    for name, start in {"one": [sys.executable, "evaluate.py"], "two": launcher}.items():
+        done = subprocess.run(
+            [*start, *words, f"output={tmp_path / name}"], cwd=ROOT, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == f"evaluation: {tmp_path / name}"
+        assert done.stdout.count("val/accuracy ") == 1
+    for file in ("metrics.json", "predictions.csv", "hardest.csv", "corruptions.csv", "shortcut.csv"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
+
+
+@pytest.mark.slow
+def test_the_default_run_is_scored_as_its_summary_says(tmp_path):
+    train([f"paths.runs={tmp_path}", "callbacks.report=null", "name=default"])
+    (run,) = tmp_path.glob("*/default")
+    metrics = evaluate(f"run={run}")
+    summary = json.loads((run / "summary.json").read_text())["metrics"]
+    assert metrics["test/accuracy"] == summary["test/accuracy"] >= 0.97
