@@ -18,6 +18,7 @@ from callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpo
 from callbacks.csv_log import CsvLog
 from callbacks.enough_batches import EnoughBatches
 from callbacks.finite import FiniteCheck
+from callbacks.features_once import FeaturesOnce
 from callbacks.learning_rate import LearningRateMonitor
 from callbacks.processes import process_arguments
 from callbacks.progress import Progress
@@ -66,6 +67,8 @@ def build_training(
     throughput = Throughput()
     finite = FiniteCheck(every_n_steps=callbacks["finite"]["every_n_steps"])
     chosen: list[Callback] = [throughput, signals, BadFiles(record), EnoughBatches(), finite]
+    if callbacks["features_once"]:
+        chosen.append(FeaturesOnce(say=record.say))
     if ema := callbacks["ema"]:
         chosen.append(RunningAverage(**ema))
     if stopping := callbacks["early_stopping"]:
@@ -159,6 +162,7 @@ def quieten() -> None:
         r"The '.*_dataloader' does not have many workers.*",  # arrays are handed over whole, faster than by workers
         r"You're resuming from a checkpoint that ended before the epoch ended.*",  # our sampler starts at the offset
         r"The number of training batches \(.*\) is smaller than the logging interval.*",
+        r"Found \d+ module\(s\) in eval mode at the start of training.*",  # frozen ones rest on purpose
         r"Checkpoint directory .* exists and is not empty.*",
         r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
         r"It is recommended to use `self.log\(.*sync_dist=True.*",  # what tasks log is summed over processes already

@@ -333,6 +333,7 @@ class Callbacks(Section):
     checkpoint: Checkpoint = Checkpoint()
     finite: Finite = Finite()
     progress: bool = True
+    features_once: bool = True
     report: Annotated[Report | None, BeforeValidator(_switch)] = Report()
 
     def to_plain(self) -> dict[str, Any]:

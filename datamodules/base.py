@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 
 import lightning
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from configs.errors import UserError
 from configs.preprocessing import Preprocessing
@@ -127,6 +127,8 @@ class ImageDataModule(lightning.LightningDataModule):
         self.image_recipe = build_image_recipe(lines)
         self.operations = list(lines)
         self.splits: dict[str, Source] = {}
+        self.features: dict[str, torch.Tensor] = {}
+        """Split -> one row an image, which loaders give in its place: what a frozen net makes of it, once for all."""
         self._fingerprint = ""
 
     def setup(self, stage: str | None = None) -> None:
@@ -176,6 +178,7 @@ class ImageDataModule(lightning.LightningDataModule):
         rank, world, accumulation = self._processes()
         local = self._local_batch_size()
         images = len(self.splits["train"])
+        features = self._feature_reader("train")
         if images < world:
             raise UserError(f"{images} training images are not enough for trainer.devices: {world} processes")
         epochs = itertools.count()
@@ -190,11 +193,12 @@ class ImageDataModule(lightning.LightningDataModule):
             rank=rank,
             world=world,
             seed=self.seed,
-            with_epoch=not self.in_memory or bool(self.image_recipe),
+            with_epoch=features is None and (not self.in_memory or bool(self.image_recipe)),
             position=position,
             balanced=self.splits["train"].targets if self.balance == "oversample" else None,
         )
-        return batch_loader(self._training_reader(), batches, workers=self.num_workers if batches.with_epoch else 0)
+        reader = self._training_reader() if features is None else features
+        return batch_loader(reader, batches, workers=self.num_workers if batches.with_epoch else 0)
 
     def val_dataloader(self) -> DataLoader:
         """Return the validation images in order."""
@@ -207,13 +211,13 @@ class ImageDataModule(lightning.LightningDataModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Make a device batch ready for the net: sized, augmented if training, float32 and normalised."""
         if self.trainer is None or not self.trainer.training:
-            return self.evaluation_batch(batch)
+            return batch if _are_features(batch) else self.evaluation_batch(batch)
         # Counts batches, inside accumulation windows too; global_step stands still there.
         progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress
         step = progress.total.processed
         rank = self._processes()[0]
         self._seed_device(step, rank)
-        return self.train_batch(batch, step=step, rank=rank)
+        return batch if _are_features(batch) else self.train_batch(batch, step=step, rank=rank)
 
     def evaluation_batch(self, batch: Batch) -> Batch:
         """Return uint8 ``(B, C, H, W)`` images as the net reads them; nothing random."""
@@ -355,9 +359,19 @@ class ImageDataModule(lightning.LightningDataModule):
         batches = EvaluationBatches(
             size=len(self.splits[split]), local_batch_size=self._local_batch_size(), rank=rank, world=world
         )
+        if (features := self._feature_reader(split)) is not None:
+            return batch_loader(features, batches)
         workers = 0 if self.in_memory else self.num_workers
         reader = self._evaluation_reader(split)
         return batch_loader(Padded(reader) if world > 1 else reader, batches, workers=workers)
+
+    def images_in_order(self, split: str) -> Iterator[Batch]:
+        """Yield all images of a split as loaders give them for evaluation, uint8, with their targets."""
+        return iter(self._evaluation_loader(split))
+
+    def _feature_reader(self, split: str) -> TensorDataset | None:
+        features = self.features.get(split)
+        return None if features is None else TensorDataset(features, self.splits[split].targets)
 
     def _processes(self) -> tuple[int, int, int]:
         """Return (rank, number of processes, accumulation steps)."""
@@ -391,3 +405,8 @@ class ImageDataModule(lightning.LightningDataModule):
             return epochs.processed, batches.current.processed
         # The checkpoint is from an epoch's last batch: from before or after the epoch was counted.
         return epochs.processed + (epochs.ready > epochs.processed), 0
+
+
+def _are_features(batch: Batch) -> bool:
+    """Whether a batch holds a frozen net's features in place of 8-bit images."""
+    return batch[0].is_floating_point()

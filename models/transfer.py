@@ -229,6 +229,11 @@ class TransferPlan:
         return any(len(self.shares(epoch)) < len(self.stages) for epoch in range(self.epochs))
 
     @property
+    def trains_head_alone(self) -> bool:
+        """Whether nothing but the head ever trains."""
+        return [name for name, share in self.peak.items() if share] == ["head"] != list(self.stages)
+
+    @property
     def is_uniform(self) -> bool:
         """Whether all stages train alike in all epochs, so that none needs a group of its own."""
         return not self.freezes and set(self.peak.values()) == {1.0}

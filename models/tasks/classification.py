@@ -82,6 +82,8 @@ class Classification(LightningModule):
         self.monitor, self.monitor_mode = monitor, monitor_mode
         self.channels_last = channels_last
         self.card = dict(card or {})
+        self.features_into: str | None = None
+        """Name of the net's head while batches hold what a frozen body hands to it, in place of images."""
         self.scores = {
             split: MulticlassStatScores(len(class_names), average=None, ignore_index=-1, validate_args=False)
             for split in ("val", "test")
@@ -92,7 +94,12 @@ class Classification(LightningModule):
         self.schedule: Schedule | None = None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, K) of normalised images (B, C, H, W); in training perhaps a tuple with auxiliary logits behind."""
+        """Logits (B, K) of normalised images (B, C, H, W); in training perhaps a tuple with auxiliary logits behind.
+
+        While `features_into` is set, of what that module is given.
+        """
+        if self.features_into is not None:
+            return self.net.get_submodule(self.features_into)(images)
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         return self.net(images)
