@@ -36,6 +36,7 @@ from models.weights import (
     locate,
     net_tensors,
     read_checkpoint,
+    start_small,
 )
 
 SOURCES = ("own", "torchvision", "timm")
@@ -263,6 +264,7 @@ def _timm(
     shapes = {key: tuple(value.shape) for key, value in net.state_dict().items()}
     published_classes = net.pretrained_cfg["num_classes"]  # type: ignore[index]
     fresh = tuple(stages(net)[-1].parameters) if num_classes != published_classes else ()
+    start_small(net, fresh)
     taken = {key: key for key in shapes if key not in fresh}
     first = () if in_channels == 3 else (f"{first_layer(net)[0]}.weight",)
     report = WeightsReport(origin=found.label, taken=taken, fresh=fresh, adapted=first, shapes=shapes)

@@ -10,7 +10,7 @@ import pathlib
 import re
 import sys
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -154,9 +154,10 @@ def load_tensors(
     Raises:
         UserError: a parameter or a norm's statistic outside the head is missing or has another shape.
     """
-    own = net.state_dict()
     first = f"{first_layer(net)[0]}.weight"
     head = set(stages(net)[-1].parameters)
+    start_small(net, head)
+    own = net.state_dict()
     if by_order:
         try:
             source = match_by_order(own, tensors, head=head, first=first)
@@ -225,6 +226,17 @@ def _by_class(
             for row, before in rows:
                 found[key][row] = value[before]
     return found
+
+
+def start_small(net: nn.Module, head: Collection[str]) -> None:
+    """Draw the layers of a head anew within 1 / sqrt(inputs), as torch does by itself.
+
+    Libraries draw them for a training from scratch, some (timm's EfficientNets) by the number of outputs: with few
+    classes the first logits are then so large that their gradients spoil the weights below.
+    """
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d) and f"{name}.weight" in head:
+            module.reset_parameters()
 
 
 def _with_names_of(net: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
