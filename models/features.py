@@ -23,8 +23,8 @@ def head_module(net: nn.Module) -> str | None:
 
 def head_input(net: nn.Module, head: str, images: Tensor) -> tuple[Tensor, Tensor]:
     """What the module `head` is given, and what the net returns, for images (B, C, H, W); without gradients."""
-    seen: list[Tensor] = []
-    handle = net.get_submodule(head).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    seen: list[Tensor] = []  # copies: torchvision's heads begin with dropout in place
+    handle = net.get_submodule(head).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
     try:
         with torch.no_grad():
             logits = net(images)
