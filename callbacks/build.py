@@ -17,8 +17,8 @@ from callbacks.bad_files import BadFiles
 from callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from callbacks.csv_log import CsvLog
 from callbacks.enough_batches import EnoughBatches
-from callbacks.finite import FiniteCheck
 from callbacks.features_once import FeaturesOnce
+from callbacks.finite import FiniteCheck
 from callbacks.learning_rate import LearningRateMonitor
 from callbacks.processes import process_arguments
 from callbacks.progress import Progress

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.utils.data import TensorDataset
 
 from models.features import head_input, head_module, is_all_before_head
 
@@ -40,7 +42,7 @@ class FeaturesOnce(Callback):
             self.say(f"frozen features are computed in each epoch: {reason}")
             return
         counts = [f"{len(features)} {split}" for split, features in data.features.items()]
-        size = sum(features.nbytes for features in data.features.values())
+        size = sum(features.tensors[0].nbytes for features in data.features.values())
         self.say(
             f"frozen features of {' and '.join(counts)} images computed once, {size / 1e6:.1f} MB in "
             f"{time.monotonic() - began:.1f} s; the head trains on them"
@@ -60,10 +62,11 @@ class FeaturesOnce(Callback):
         if head is None:
             return "the head is not one module at the end"
         task.freezing.start_epoch(trainer.current_epoch)
-        found: dict[str, torch.Tensor] = {}
+        found: dict[str, TensorDataset] = {}
         with trainer.precision_plugin.forward_context():
             for split in ("train", "val"):
-                features: list[torch.Tensor] = []
+                features: list[Tensor] = []
+                labels: list[Tensor] = []
                 for images, targets in data.images_in_order(split):
                     # Not the strategy's transfer: that calls the data's hook, which normalises.
                     images, _ = data.evaluation_batch((images.to(trainer.strategy.root_device), targets))
@@ -72,11 +75,12 @@ class FeaturesOnce(Callback):
                     if not features and not is_all_before_head(task.net, head, images):
                         return "something random stands before the head, or something after it"
                     features.append(head_input(task.net, head, images)[0].cpu())
+                    labels.append(targets)  # not the source's: those of files that cannot be read are blanked
                     per_image = features[0].nbytes / len(features[0])
                     count = sum(len(data.splits[name]) for name in ("train", "val"))
                     if per_image * count > MOST_BYTES:
                         return f"they would take {per_image * count / 1e9:.1f} GB of memory"
-                found[split] = torch.cat(features)
+                found[split] = TensorDataset(torch.cat(features), torch.cat(labels))
         data.features, task.features_into = found, head
         return None
 

@@ -127,8 +127,8 @@ class ImageDataModule(lightning.LightningDataModule):
         self.image_recipe = build_image_recipe(lines)
         self.operations = list(lines)
         self.splits: dict[str, Source] = {}
-        self.features: dict[str, torch.Tensor] = {}
-        """Split -> one row an image, which loaders give in its place: what a frozen net makes of it, once for all."""
+        self.features: dict[str, TensorDataset] = {}
+        """Split -> what loaders give in place of images: what a frozen net has made of them, and their targets."""
         self._fingerprint = ""
 
     def setup(self, stage: str | None = None) -> None:
@@ -178,7 +178,7 @@ class ImageDataModule(lightning.LightningDataModule):
         rank, world, accumulation = self._processes()
         local = self._local_batch_size()
         images = len(self.splits["train"])
-        features = self._feature_reader("train")
+        features = self.features.get("train")
         if images < world:
             raise UserError(f"{images} training images are not enough for trainer.devices: {world} processes")
         epochs = itertools.count()
@@ -359,8 +359,8 @@ class ImageDataModule(lightning.LightningDataModule):
         batches = EvaluationBatches(
             size=len(self.splits[split]), local_batch_size=self._local_batch_size(), rank=rank, world=world
         )
-        if (features := self._feature_reader(split)) is not None:
-            return batch_loader(features, batches)
+        if split in self.features:
+            return batch_loader(self.features[split], batches)
         workers = 0 if self.in_memory else self.num_workers
         reader = self._evaluation_reader(split)
         return batch_loader(Padded(reader) if world > 1 else reader, batches, workers=workers)
@@ -368,10 +368,6 @@ class ImageDataModule(lightning.LightningDataModule):
     def images_in_order(self, split: str) -> Iterator[Batch]:
         """Yield all images of a split as loaders give them for evaluation, uint8, with their targets."""
         return iter(self._evaluation_loader(split))
-
-    def _feature_reader(self, split: str) -> TensorDataset | None:
-        features = self.features.get(split)
-        return None if features is None else TensorDataset(features, self.splits[split].targets)
 
     def _processes(self) -> tuple[int, int, int]:
         """Return (rank, number of processes, accumulation steps)."""

@@ -47,7 +47,7 @@ def is_all_before_head(net: nn.Module, head: str, images: Tensor) -> bool:
                 torch.manual_seed(seed)
                 features, logits = head_input(net, head, images)
                 torch.manual_seed(seed)
-                again = net.get_submodule(head)(features)
+                again = net.get_submodule(head)(features.clone())
                 states.append((features, torch.equal(again, logits)))
             net.eval()
             at_rest, _ = head_input(net, head, images)
