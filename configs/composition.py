@@ -79,6 +79,8 @@ def compose_groups(given: Mapping[str, str | None]) -> Composition:
                 _follow(group, other, document.name, result, stack=(f"{preset}/{choice}",))
             elif group not in chosen:
                 result.problems.append(f"{document.name}: defaults: {unknown('group', group, files.groups())}")
+            elif group in PRESETS and PRESETS.index(group) <= PRESETS.index(preset):  # it is being read already
+                result.problems.append(f"{document.name}: defaults: a file of {preset} cannot choose {group}")
             elif group not in given:
                 chosen[group] = other
         if len(result.problems) > before:  # Hydra could not merge it

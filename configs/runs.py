@@ -142,15 +142,23 @@ def _newest(runs: Path, *, best: bool) -> Path:
     raise UserError(f"resume={'best' if best else 'last'}: there is no {what} in {runs}")
 
 
+def _resolved(path: Path) -> Path:
+    """Where links lead; a loop of links leads to itself."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return path.absolute()
+
+
 def _named(resume: str, runs: Path) -> Path:
     path = Path(resume).expanduser()
     if path.suffix == ".ckpt":
-        folder = path.resolve().parent.parent
+        folder = _resolved(path).parent.parent
         if path.is_file() and (folder / "config.yaml").is_file():
             return folder
         raise UserError(f"resume={resume}: no such checkpoint of a run (its folder holds config.yaml)")
     folders = all_runs(runs)
-    candidates = [path.resolve(), *(folder for folder in folders if folder.name == resume)]
+    candidates = [_resolved(path), *(folder for folder in folders if folder.name == resume)]
     for folder in candidates:
         if (folder / "config.yaml").is_file():
             if has_checkpoint(folder):

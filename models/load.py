@@ -98,7 +98,7 @@ def _missing(about: dict[str, Any]) -> list[str]:
     """What of a checkpoint's card is not there."""
     missing = [key for key in ("model", "class_names", "preprocessing") if not about.get(key)]
     model = about.get("model") or dict.fromkeys(MODEL_KEYS)
-    missing += [f"model.{key}" for key in MODEL_KEYS if key not in model]
+    missing += [f"model.{key}" for key in MODEL_KEYS if not isinstance(model, dict) or key not in model]
     return missing
 
 

@@ -51,6 +51,16 @@ def test_commands_of_evaluate_compose(command, tmp_path):
     assert import_module("configs.evaluate").compose_jobs([*words, f"paths.runs={tmp_path}"], multirun=False)
 
 
+def test_promises_name_tests_that_are_there():
+    promises = (ROOT / "docs" / "RELIABILITY.md").read_text(encoding="utf-8")
+    commands = re.findall(r"`pytest[^`]*?(tests/\S+\.py)(?: -k (\"[^`]*\"|\S+))?`", promises)
+    assert len(commands) > 20
+    for file, words in commands:
+        names = re.findall(r"def (test_\w+)", (ROOT / file).read_text(encoding="utf-8"))
+        for word in words.strip('"').split(" or ") if words else [""]:
+            assert any(word in name for name in names), (file, word)
+
+
 def test_the_two_commands_stand_there():
     assert "\n    pip install -e . && python train.py\n" in README
     assert '\n    pip install -e ".[dev]" && python -m pytest\n' in README

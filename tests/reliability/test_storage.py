@@ -122,7 +122,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
-@pytest.mark.parametrize("when", ["at once", "later"])
+@pytest.mark.parametrize("when", [pytest.param("at once", marks=pytest.mark.slow), "later"])
 def test_a_full_disk_ends_with_code_4_and_whole_checkpoints(small_disk, capsys, when):
     filler = small_disk / "filler"
     filler.write_bytes(bytes(395_000 if when == "at once" else 340_000))
@@ -170,7 +170,9 @@ def test_a_run_folder_that_vanishes_or_turns_read_only_ends_with_code_4(tmp_path
     assert code == 4 and len(said.err.splitlines()) == 1 and "cannot be saved" in said.err
 
 
-@pytest.mark.parametrize("name", ["a=b, [c] {d} #1 ~ é 漢 'b\"c", "x" * 200, "-rf $(touch pwned)"])
+@pytest.mark.parametrize(
+    "name", ["-a=b, [c] {d} #1 ~ é 漢 'b\"c $(touch pwned)", pytest.param("x" * 200, marks=pytest.mark.slow)]
+)
 def test_odd_and_long_names_are_taken(name, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     runs = tmp_path / f"runs, 100 % [new] {'y' * 230}"
