@@ -115,7 +115,7 @@ def list_folder(root: Path, label_from: str | None = None) -> Listing:
 
 def _split_folders(root: Path, listing: Listing) -> list[tuple[str, str]]:
     """Return (split, folder name); one pair of empty strings where the folder is not laid out in splits."""
-    folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not _hidden(entry.name))
+    folders = sorted(entry.name for entry in os.scandir(root) if _is_folder(entry) and not _hidden(entry.name))
     named: dict[str, list[str]] = {}
     for name in folders:
         if name.casefold() in SPLITS:
@@ -126,10 +126,10 @@ def _split_folders(root: Path, listing: Listing) -> list[tuple[str, str]]:
         if len(names) > 1:
             raise UserError(f"data.root={root}: {' and '.join(names)} both mean {split}; keep one")
     for entry in sorted(os.scandir(root), key=lambda one: natural(one.name)):
-        if entry.is_dir() and entry.name.casefold() not in SPLITS:
+        if _is_folder(entry) and entry.name.casefold() not in SPLITS:
             reason = "hidden" if _hidden(entry.name) else "folder beside train that is no split"
             listing.left_out.append((f"{entry.name}/", reason))
-        elif not entry.is_dir():
+        elif not _is_folder(entry):
             listing.left_out.append((entry.name, "hidden" if _hidden(entry.name) else "outside class folders"))
     return [(split, named[split][0]) for split in ("train", "val", "test") if split in named]
 
@@ -151,15 +151,23 @@ def _walk(folder: Path, listing: Listing, base: str) -> Iterator[str]:
         for entry in entries:
             relative = f"{inner}/{entry.name}" if inner else entry.name
             if _hidden(entry.name):
-                listing.left_out.append((prefix + relative + "/" * entry.is_dir(), "hidden"))
+                listing.left_out.append((prefix + relative + "/" * _is_folder(entry), "hidden"))
             elif not _is_utf8(entry.name):
                 listing.left_out.append((ascii(prefix + relative), "name that is not UTF-8"))
-            elif entry.is_dir():
+            elif _is_folder(entry):
                 yield from walk(relative)
             else:
                 yield relative
 
     yield from walk("")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """No for a loop of links, of which the system says that it cannot tell."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _hidden(name: str) -> bool:

@@ -110,9 +110,9 @@ def _add_folder(found: NamedImages, folder: Path, seen: set[tuple[int, int]]) ->
             found.add(path, path)
         elif ending in UNREAD:
             found.add(path, path, f"{ending} file, to be converted to JPEG or PNG")
-        elif not entry.is_dir():
+        elif not Path(path).is_dir():  # unlike entry.is_dir(), no for a loop of links
             found.pass_over(path, f"{ending} files" if ending else "files without an ending")
-        if entry.is_dir() and not entry.name.startswith(".") and entry.name != "__MACOSX":
+        if Path(path).is_dir() and not entry.name.startswith(".") and entry.name != "__MACOSX":
             _add_folder(found, folder / entry.name, seen)
 
 

@@ -76,6 +76,16 @@ def test_a_link_in_a_circle_is_walked_once(tmp_path):
     assert sorted(list_folder(tmp_path / "x").keys) == ["a/1.png", "b/1.png"]
 
 
+def test_a_link_to_itself_is_no_folder_and_stops_nothing(tmp_path):
+    for place in (tmp_path, tmp_path / "cats"):
+        place.mkdir(exist_ok=True)
+        (place / "loop").symlink_to(place / "loop")
+    (tmp_path / "cats" / "a.png").write_bytes(b"")
+    listing = list_folder(tmp_path)
+    assert listing.keys == ["cats/a.png"]
+    assert sorted(name for name, _ in listing.left_out if "loop" in name) == ["cats/loop", "loop"]
+
+
 def test_the_threshold_gives_the_shares_and_holds_when_files_come():
     keys = [f"{number}.png" for number in range(4000)]
     targets = torch.arange(4000) % 4
