@@ -6,7 +6,9 @@ from PIL import Image
 
 from configs.errors import UserError
 from configs.preprocessing import Preprocessing
+from datamodules.fashion_mnist import DEBIAN_FOLDER, FashionMNIST
 from datamodules.folder import Folder
+from models import load_run
 from train import train
 
 
@@ -268,3 +270,42 @@ def test_a_wild_folder_scores_as_its_clean_twin(twins, tmp_path):
     scores = [train([*words, f"data.root={root}", f"paths.data={tmp_path}"])["test/accuracy"] for root in twins]
     assert min(scores) > 0.9
     assert abs(scores[0] - scores[1]) <= 2 / 60
+
+
+@pytest.mark.slow
+def test_a_thousand_wild_files_are_told_as_their_plain_twins_are(writers, tmp_path):
+    words = ["data=fashion_mnist", "data.per_class=300", "model=cnn", "model.widths=[8,16]", "trainer.max_epochs=4"]
+    train([*words, "test=false", "callbacks=none", "name=x", f"paths.runs={tmp_path}"])
+    run = load_run(next(tmp_path.glob("*/x")))
+    source = FashionMNIST(root=DEBIAN_FOLDER).sources()["test"].subset(torch.arange(1200))
+    kinds = list(writers.values())
+    for number, target in enumerate(source.targets.tolist()):
+        image = Image.fromarray(source.images[number, 0].numpy())
+        ending, write = kinds[number % len(kinds)]
+        for twin, written, tail in (("wild", write, ending), ("plain", lambda image, path: image.save(path), ".png")):
+            where = tmp_path / twin / "test" / str(target)
+            where.mkdir(parents=True, exist_ok=True)
+            written(image, where / f"{number:04d}{tail}")
+    found = {}
+    for twin in ("wild", "plain"):
+        for split in ("train", "val"):
+            place(tmp_path / twin, *(f"{split}/{target}/any.png" for target in range(10)))
+        data = Folder(root=tmp_path / twin, data_dir=tmp_path, channels=1)
+        data.prepare_data()
+        data.configure(preprocessing=run.preprocessing, num_workers=2)
+        data.setup()
+        with torch.no_grad():
+            guesses = [
+                run.net(images).argmax(dim=1) for images, _ in map(data.evaluation_batch, data.test_dataloader())
+            ]
+        names = [key.rpartition("/")[2].partition(".")[0] for key in data.splits["test"].keys]
+        found[twin] = dict(
+            zip(names, zip(torch.cat(guesses).tolist(), data.splits["test"].targets.tolist(), strict=True), strict=True)
+        )
+        assert len(found[twin]) == 1200 and not data.bad_files()
+    right = {twin: sum(guess == target for guess, target in answers.values()) for twin, answers in found.items()}
+    alike = sum(found["wild"][name] == found["plain"][name] for name in found["plain"])
+    print(f"of 1,200: right {right}, the same class {alike}")
+    assert right["plain"] > 0.7 * 1200
+    assert abs(right["wild"] - right["plain"]) <= 12
+    assert alike >= 0.985 * 1200
