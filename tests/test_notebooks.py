@@ -42,3 +42,19 @@ def test_first_run_trains_reads_and_shows(tmp_path):
     pictures = [output for cell in cells for output in cell.outputs if "image/png" in output.get("data", {})]
     assert len(pictures) == 2
     assert len(list(tmp_path.glob("*/*/summary.json"))) == 1
+
+
+@pytest.mark.slow
+def test_transfer_beats_scratch_on_few_images(tmp_path):
+    cells = execute(FOLDER / "02_transfer_learning.ipynb", tmp_path)
+    rows = re.findall(r"^(\w+) +test accuracy (\S+) +\((\S+), (\S+), (\S+)\)$", printed(cells), flags=re.MULTILINE)
+    means = {mode: float(mean) for mode, mean, *_ in rows}
+    assert list(means) == ["scratch", "head_only", "full"]
+    assert means["full"] > means["scratch"] > 0.7
+    text = "".join(cell.source for cell in nbformat.read(FOLDER / "02_transfer_learning.ipynb", as_version=4).cells)
+    for mode, mean, *draws in rows:
+        told = re.search(rf"^\| `{mode}` \| (\S+) \| (.+) \|$", text, flags=re.MULTILINE)
+        assert float(mean) == pytest.approx(float(told[1]), abs=0.04), "the table in the notebook"
+        assert [float(value) for value in told[2].split(", ")] == pytest.approx(list(map(float, draws)), abs=0.08)
+    assert sum("image/png" in output.get("data", {}) for cell in cells for output in cell.outputs) == 1
+    assert len(list(tmp_path.glob("*/*/summary.json"))) == 10
