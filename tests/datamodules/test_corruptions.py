@@ -120,5 +120,7 @@ def test_every_condition_can_be_applied_and_depends_on_the_key_alone(photos):
         assert found.dtype == torch.uint8 and found.shape == photos.shape
         if one.table == "corruptions" and one.level == 2:
             assert torch.equal(one.change(photos[2:], keys[2:], mean), found[2:]), one.name
+    noise = next(one for one in wanted if one.name == "gaussian_noise")
+    assert not torch.equal(noise.change(photos[:1], ["a"], mean), noise.change(photos[:1], ["b"], mean))
     grey = conditions(corruptions=False, curves=True, shortcut=False, colour=False, seed=1)
     assert {one.name for one in grey} == {"angle", "shift", "scale"}
