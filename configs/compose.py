@@ -14,6 +14,7 @@ from configs.errors import UserError, shorten
 from configs.files import Keys
 from configs.literal import Line
 from configs.mistakes import show
+from configs.runs import identity
 from configs.schema import RunConfig, config_from_plain, fields_of, path_keys, text_keys
 from configs.sections import Data
 from configs.unknown_key import unknown_key
@@ -219,7 +220,10 @@ def _apply(job: Job, raw: dict[str, Any], tail: str) -> list[str]:
             section[last] = {**section[last], **names_as_text(value)}
         else:
             section[last] = names_as_text(value)
-    if tail and isinstance(raw.get("name"), str):
+    given_by_job = f"{identity(None)}{tail}" if tail and identity(None) else None  # SLURM's job, torchrun's run id
+    if given_by_job and raw.get("name") in (None, given_by_job):
+        raw["name"] = given_by_job
+    elif tail and isinstance(raw.get("name"), str):
         raw["name"] += tail
     return wrong
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.compose import compose
+from configs.compose import compose, compose_jobs
 from configs.errors import UserError
 from configs.schema import taken_over
 from configs.world import ELSEWHERE, SLURM, TORCHRUN, launched
@@ -87,6 +87,12 @@ def test_what_contradicts_the_launcher_is_a_mistake(around, typed, said):
     around(TWO_BY_TWO)
     with pytest.raises(UserError, match=said):
         compose([typed])
+
+
+def test_runs_of_a_grid_in_one_job_are_told_apart(around):
+    around({"SLURM_JOB_ID": "77"})
+    assert [config.name for config in compose_jobs(["seed=0,1"], multirun=True)] == ["slurm-77-0", "slurm-77-1"]
+    assert compose([]).name is None
 
 
 def test_machines_without_a_launcher_have_to_know_each_other(around):
