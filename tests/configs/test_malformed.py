@@ -95,7 +95,7 @@ MALFORMED = {
     "trainer.fast_dev_run=true": ["trainer.fast_dev_run", "debug=fast"],
     "callbacks.emma.decay=0.9": ["callbacks.emma.decay", "nearest: callbacks.ema.decay"],
     "callbacks.ema.decy=0.9": ["callbacks.ema.decy", "nearest: callbacks.ema.decay"],
-    "callbacks.mine=3": ["callbacks.mine", "callbacks.early_stopping"],
+    "callbacks.own_part=3": ["callbacks.own_part", "callbacks.early_stopping"],
     "logger.tags=[a]": ["logger.tags", "logger=csv", "logger=wandb"],
     "logger=wandb logger.projct=a": ["logger.projct", "nearest: logger.project"],
     "augment.random_corp.padding=0.1": ["augment.random_corp", "nearest: augment.random_crop"],
