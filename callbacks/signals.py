@@ -101,7 +101,9 @@ class HoldSignals(Callback):
         if self._group is not None:
             number = torch.tensor(self._signals.received or 0)
             torch.distributed.all_reduce(number, op=torch.distributed.ReduceOp.MAX, group=self._group)
-            self._signals.received = int(number) or None
+            if int(number):  # else a signal that came meanwhile stays for the next step, when all know of it
+                self._signals.received = int(number)
+            return int(number) or None
         return self._signals.received
 
     def on_sanity_check_start(self, trainer: Any, pl_module: Any) -> None:
