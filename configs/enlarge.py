@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.errors import UserError, nearest, shorten
-from configs.topics import Key, whole
+from configs.errors import UserError, shorten
+from configs.keys import Key, split_words, whole
 
 if TYPE_CHECKING:
     from configs.schema import RunConfig
@@ -90,7 +90,7 @@ def compose_jobs(overrides: Sequence[str], multirun: bool) -> list[Enlargement]:
     """
     from configs import compose
 
-    given, rest, wrong = _own_keys(overrides)
+    given, rest, wrong = split_words(overrides, KEYS)
     own: dict[str, Any] = {key: one.default for key, one in KEYS.items()}
     for key, text in given.items():
         try:
@@ -112,28 +112,6 @@ def compose_jobs(overrides: Sequence[str], multirun: bool) -> list[Enlargement]:
     if wrong:
         raise UserError(*shorten(wrong))
     return [Enlargement(config=config, **own)]
-
-
-def _own_keys(overrides: Sequence[str]) -> tuple[dict[str, str], list[str], list[str]]:
-    """Split the command line: the script's own keys, the overrides, mistyped keys of its own."""
-    from configs.files import groups
-    from configs.habits import habit
-    from configs.schema import Settings
-
-    given: dict[str, str] = {}
-    rest: list[str] = []
-    wrong: list[str] = []
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        known = key in Settings.model_fields or key in groups() or habit(key) is not None
-        close = nearest(key, KEYS) if equals and not known and "." not in key else []
-        if equals and key in KEYS:
-            given[key] = value
-        elif close:
-            wrong.append(f"command line: unknown key {key}; nearest: {', '.join(close)}")
-        else:
-            rest.append(text)
-    return given, rest, wrong
 
 
 def _folder_mistakes(output: Path) -> list[str]:

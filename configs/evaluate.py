@@ -5,13 +5,13 @@ Standard library only until something is composed, so that help comes at once.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from configs.errors import UserError, nearest, shorten, unknown
+from configs.errors import UserError, nearest, shorten
+from configs.keys import Key, between, one_of, several, switch, whole
 
 if TYPE_CHECKING:
     from configs.schema import RunConfig
@@ -34,72 +34,8 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 _FROM_TRAINING = ("data", "paths", "traceback")
 
 
-class Key(NamedTuple):
-    """A key of this script: what help says, how its text is read (ValueError: what it must be), its default."""
-
-    meaning: str
-    read: Callable[[str], Any]
-    default: Any
-
-
-def _switch(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise ValueError("must be true or false")
-    return text.lower() == "true"
-
-
-def _whole(least: int, most: int = 10**9) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or not least <= int(text[:12]) <= most:
-            limit = f"from {least} to {most}" if most < 10**9 else f"of at least {least}"
-            raise ValueError(f"must be a whole number {limit}")
-        return int(text)
-
-    return read
-
-
-def _number(text: str) -> float:
-    """A number, or a fraction such as 8/255."""
-    if not re.fullmatch(r"[0-9.]+([eE][+-]?[0-9]+)?(/[0-9.]+)?", text):
-        raise ValueError("must be a number")
-    over, _, under = text.partition("/")
-    try:
-        return float(over) / float(under or 1)
-    except (ValueError, ArithmeticError):
-        raise ValueError("must be a number") from None
-
-
-def _between(low: float, high: float) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        value = _number(text)
-        if not low < value <= high:
-            raise ValueError(f"must be a number above {low:g} and at most {high:g}")
-        return value
-
-    return read
-
-
-def _several(low: float, high: float) -> Callable[[str], tuple[float, ...]]:
-    def read(text: str) -> tuple[float, ...]:
-        values = tuple(_number(part.strip()) for part in text.strip("[]").split(","))
-        if not all(low <= value <= high for value in values) or len(set(values)) < len(values):
-            raise ValueError(f"must be different numbers from {low:g} to {high:g}, with commas between them")
-        return values
-
-    return read
-
-
-def _one_of(kind: str, choices: Sequence[str]) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in choices:
-            raise ValueError(unknown(kind, text, choices))
-        return text
-
-    return read
-
-
 def _attacks(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(_one_of("attack", tuple(ATTACKS))(part.strip()) for part in text.split(",")))
+    return tuple(dict.fromkeys(one_of("attack", ATTACKS)(part.strip()) for part in text.split(",")))
 
 
 def _folder(text: str) -> Path:
@@ -112,39 +48,38 @@ def _folder(text: str) -> Path:
 
 
 OWN = {
-    "run": Key("what to score: a run folder, a name under runs/, a checkpoint; A,B,C are an ensemble", str, None),
-    "split": Key(f"images: {', '.join(SPLITS)} (test)", _one_of("split", tuple(SPLITS)), "test"),
-    "views": Key(f"{', '.join(VIEWS)} (centre)", _one_of("views", tuple(VIEWS)), "centre"),
+    "run": Key("what to score: a run folder, a name under runs/, a checkpoint; A,B,C are an ensemble", str),
+    "split": Key(f"images: {', '.join(SPLITS)} (test)", one_of("split", SPLITS), "test"),
+    "views": Key(f"{', '.join(VIEWS)} (centre)", one_of("views", VIEWS), "centre"),
     "crop_fraction": Key(
         "side of a crop, as a share of the image, for five_crop and ten_crop (the net's own, else 0.875)",
-        _between(0.1, 1),
-        None,
+        between(0.1, 1),
     ),
-    "scales": Key("enlargements of multi_scale (1,1.125,1.25)", _several(1, 4), (1.0, 1.125, 1.25)),
+    "scales": Key("enlargements of multi_scale (1,1.125,1.25)", several(1, 4), (1.0, 1.125, 1.25)),
     "unknown": Key(
         "images of classes that the model does not know: refuse, skip (refuse)",
-        _one_of("unknown", ("refuse", "skip")),
+        one_of("unknown", ("refuse", "skip")),
         "refuse",
     ),
-    "output": Key("folder of the results; else RUN/evaluation/SPLIT-VIEWS", _folder, None),
-    "batch_size": Key("images at once (that of the training)", _whole(1, 65536), None),
-    "device": Key(f"{', '.join(DEVICES)} (auto)", _one_of("device", DEVICES), "auto"),
-    "bootstrap": Key("resamples of the images for the intervals, 0 for none (1000)", _whole(0, 100_000), 1000),
-    "hardest": Key("rows of hardest.csv and easiest.csv (100); the page shows the first 24", _whole(1, 100_000), 100),
-    "seed": Key("of bootstrap, corruptions and random starts (0)", _whole(0, 2**32 - 1), 0),
-    "corruptions": Key("true: accuracy under ten corruptions at five severities", _switch, False),
+    "output": Key("folder of the results; else RUN/evaluation/SPLIT-VIEWS", _folder),
+    "batch_size": Key("images at once (that of the training)", whole(1, 65536)),
+    "device": Key(f"{', '.join(DEVICES)} (auto)", one_of("device", DEVICES), "auto"),
+    "bootstrap": Key("resamples of the images for the intervals, 0 for none (1000)", whole(0, 100_000), 1000),
+    "hardest": Key("rows of hardest.csv and easiest.csv (100); the page shows the first 24", whole(1, 100_000), 100),
+    "seed": Key("of bootstrap, corruptions and random starts (0)", whole(0, 2**32 - 1), 0),
+    "corruptions": Key("true: accuracy under ten corruptions at five severities", switch, False),
     "attack": Key("fgsm, pgd or both: accuracy against eps", _attacks, ()),
     "eps": Key(
         "sizes of the attack, pixels in [0, 1] (0,1/255,2/255,4/255,8/255,16/255)",
-        _several(0, 1),
+        several(0, 1),
         tuple(number / 255 for number in (0, 1, 2, 4, 8, 16)),
     ),
-    "attack_steps": Key("steps of pgd (10)", _whole(1, 1000), 10),
-    "curves": Key("true: accuracy against angle, shift, scale and hue", _switch, False),
-    "shortcut": Key("true: accuracy with the centre or the background masked", _switch, False),
+    "attack_steps": Key("steps of pgd (10)", whole(1, 1000), 10),
+    "curves": Key("true: accuracy against angle, shift, scale and hue", switch, False),
+    "shortcut": Key("true: accuracy with the centre or the background masked", switch, False),
     "robustness_images": Key(
         "images that corruptions, attacks, curves and masks are measured on; 0: all (1000)",
-        _whole(0),
+        whole(0),
         1000,
     ),
 }

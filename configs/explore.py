@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.errors import UserError, nearest, shorten, unknown
+from configs.errors import UserError, shorten, unknown
+from configs.keys import split_words
 from configs.topics import TOPICS, Topic, mistakes_between
 
 if TYPE_CHECKING:
@@ -119,31 +120,15 @@ def compose_jobs(overrides: Sequence[str], multirun: bool) -> list[Exploration]:
 
 def _own_keys(overrides: Sequence[str]) -> tuple[dict[str, str], list[str], list[str]]:
     """Split the command line: the topic's own keys, the overrides, mistyped keys and keys of other topics."""
-    from configs.files import groups
-    from configs.habits import habit
-    from configs.schema import Settings
-
     named = [word.partition("=")[2] for word in overrides if word.startswith("do=")]
     topic = TOPICS.get(named[-1]) if named else None
     every = dict.fromkeys(key for one in TOPICS.values() for key in one.keys)
     ours = [*SHARED, *(topic.keys if topic else every)]
-    given: dict[str, str] = {}
-    rest: list[str] = []
-    wrong: list[str] = []
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        known = key in Settings.model_fields or key in groups() or habit(key) is not None
-        close = nearest(key, ours) if equals and not known and "." not in key else []
-        if equals and key in ours:
-            given[key] = value
-        elif equals and key in every:
-            owners = " and ".join(f"do={name}" for name, one in TOPICS.items() if key in one.keys)
-            wrong.append(f"command line: {key} is a key of {owners}; do={named[-1]} has {', '.join(ours[1:])}")
-        elif close:
-            wrong.append(f"command line: unknown key {key}; nearest: {', '.join(close)}")
-        else:
-            rest.append(text)
-    return given, rest, wrong
+    others = {}
+    for key in every.keys() - set(ours):
+        owners = " and ".join(f"do={name}" for name, one in TOPICS.items() if key in one.keys)
+        others[key] = f"{key} is a key of {owners}; do={named[-1]} has {', '.join(ours[1:])}"
+    return split_words(overrides, ours, others)
 
 
 def _checked(given: dict[str, str]) -> tuple[dict[str, Any], list[str]]:

@@ -5,24 +5,10 @@ A table that can be read, by the standard library alone: help and mistakes are a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-
-@dataclass(frozen=True, kw_only=True)
-class Key:
-    """One key of a topic.
-
-    Attributes:
-        meaning: for the help page, with the default in brackets.
-        read: turns the text into a value, or raises ValueError with what it must be.
-        default: the value where the key is not given.
-    """
-
-    meaning: str
-    read: Callable[[str], Any]
-    default: Any = None
+from configs.keys import Key, positive, share, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,40 +32,10 @@ class Topic:
     example: str
 
 
-def whole(least: int, most: int) -> Callable[[str], int]:
-    """A reader of whole numbers."""
-
-    def read(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or not least <= int(text[:9]) <= most:
-            raise ValueError(f"must be a whole number from {least} to {most}")
-        return int(text)
-
-    return read
-
-
-def number(text: str) -> float:
-    """A positive, finite number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < float("inf"):
-        raise ValueError("must be a number above 0")
-    return value
-
-
-def share(text: str) -> float:
-    """A number above 0, at most 1."""
-    value = number(text)
-    if value > 1:
-        raise ValueError("must be a share above 0, at most 1")
-    return value
-
-
 def rates(text: str) -> list[float]:
     """Two to eight learning rates, comma-separated; none twice."""
     try:
-        values = [number(part) for part in text.strip("[]").split(",")]
+        values = [positive(part) for part in text.strip("[]").split(",")]
     except ValueError:
         values = []
     if not 2 <= len(values) <= 8 or len(set(values)) != len(values):
@@ -130,8 +86,8 @@ TOPICS: dict[str, Topic] = {
                 read=whole(10, 10_000),
                 default=100,
             ),
-            "lowest": Key(meaning="rate of the first step of the range test (1e-6)", read=number, default=1e-6),
-            "highest": Key(meaning="rate of its last step, at least 10 times that (10)", read=number, default=10.0),
+            "lowest": Key(meaning="rate of the first step of the range test (1e-6)", read=positive, default=1e-6),
+            "highest": Key(meaning="rate of its last step, at least 10 times that (10)", read=positive, default=10.0),
             "rates": Key(meaning="rates to compare instead, such as 0.1,0.01,0.001", read=rates),
         },
         trains=True,
@@ -147,7 +103,7 @@ TOPICS: dict[str, Topic] = {
             ),
             "largest": Key(meaning="the largest batch to try (4096)", read=whole(1, 1_000_000), default=4096),
             "steps": Key(meaning="timed steps of each size, 2 to 1000 (5)", read=whole(2, 1000), default=5),
-            "seconds": Key(meaning="no larger batch is tried after this time (60)", read=number, default=60.0),
+            "seconds": Key(meaning="no larger batch is tried after this time (60)", read=positive, default=60.0),
         },
         trains=True,
         example="data=fashion_mnist model=resnet20 augment=standard",

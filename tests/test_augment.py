@@ -100,6 +100,7 @@ MISTAKES = {
     "augment=strong output=new": ["mixup and cutmix mix labels", "augment.mixup=null augment.cutmix=null"],
     "output=new": ["nothing in it is random"],
     "augment=standard output=tests copies=0 format=gif": ["is there already", "copies=0", "png or jpg"],
+    "augment=standard output=new copies=000000000004000000": ["from 1 to 1000"],
     "augment=standard outptu=new": ["unknown key outptu; nearest: output"],
     "augment=standrd output=new optimizer.lrr=1": ["standrd", "optimizer.lr"],
     "augment=standard output=new -m": ["-m"],
