@@ -117,6 +117,7 @@ def test_the_test_accuracy_is_that_of_the_run_and_every_number_can_be_recomputed
             assert len(set(picture.convert("L").tobytes())) > 20
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_different_nets_and_sizes_is_the_mean(runs, tmp_path):
     metrics = evaluate(f"run={runs['net']},{runs['mlp']}", "views=flip", f"output={tmp_path / 'out'}", "bootstrap=100")
     alone = {

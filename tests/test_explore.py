@@ -183,13 +183,15 @@ def weights(tmp_path_factory):
 
 
 def test_weights_that_learnt_nothing_are_of_no_use(tmp_path, capsys):
+    torch.manual_seed(0)
     net = build_net(name="lenet5", num_classes=10, in_channels=1, image_size=28)
     torch.save(net.state_dict(), tmp_path / "random.pth")
     words = ["data.per_class=20", "data.image_size=28", "model=lenet5", f"model.weights={tmp_path / 'random.pth'}"]
     explore("do=data", *words, "sample=200", f"output={tmp_path / 'found.json'}")
     found = json.loads((tmp_path / "found.json").read_text())
     assert (found["similarity"], found["advice"]["mode"]) == ("very dissimilar", None)
-    assert found["probes"]["pretrained"]["linear"] < found["probes"]["pixels"]["linear"]
+    gain = found["probes"]["pretrained"]["linear"] - found["probes"]["untrained"]["linear"]
+    assert abs(gain) < 0.1  # 200 images: the standard error of each is 0.02
     said = capsys.readouterr().out.splitlines()
     assert said[-2] == f"to type: {found['command']}" and compose(shlex.split(found["command"])[2:])
 

@@ -88,6 +88,7 @@ def test_the_meter_sees_a_block_and_its_end():
     assert 0 < memory.available() <= int(MEMINFO.read_text().split()[1]) * 1024  # MemTotal comes first
 
 
+@pytest.mark.slow
 def test_real_steps_are_measured_and_nothing_is_left(monkeypatch):
     config = compose(["model=lenet5", "data=fashion_mnist", "data.fraction=0.02", "augment=light"])
     data, preprocessing = build_data(config)

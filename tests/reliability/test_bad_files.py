@@ -172,6 +172,7 @@ def test_more_of_them_than_allowed_end_the_run_with_code_3(
     assert len(kept(tmp_path)[1]) == 18
 
 
+@pytest.mark.slow
 def test_a_split_of_which_nothing_can_be_read_is_no_result(words: list[str], tmp_path: Path) -> None:
     root = photos(tmp_path)
     cut(root, *(f"test/{name}/good {number}.png" for number in range(12) for name in "ab"))
@@ -185,6 +186,7 @@ def test_a_split_of_which_nothing_can_be_read_is_no_result(words: list[str], tmp
         assert ended.value.exit_code in (2, 3)
 
 
+@pytest.mark.slow
 def test_the_budget_is_a_count_or_a_share(words: list[str], tmp_path: Path) -> None:
     for wrong in ("-1", "1.5", "1.0", "many", "true"):
         with pytest.raises(UserError, match=r"data\.max_bad_files"):
