@@ -157,7 +157,7 @@ def _started(config: RunConfig) -> Iterator[tuple[World, dict[int, subprocess.Po
         failed = False
     finally:
         _end(children, at_once=failed)
-        if torch.distributed.is_initialized() and not failed:
+        if torch.distributed.is_initialized():  # else the next run of this process would wait for the others
             torch.distributed.destroy_process_group()
         for name, value in before.items():
             if value is None:

@@ -211,3 +211,4 @@ def test_two_processes_bring_together_what_each_of_them_met(words: list[str], tm
     assert ended.value.exit_code == 3
     (folder,) = (tmp_path / "runs").glob("*/y")
     assert json.loads((folder / "summary.json").read_text())["exit_code"] == 3
+    assert "test/accuracy" in train([*words, "name=z"])  # nothing of the pair stays behind in this process
