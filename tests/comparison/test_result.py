@@ -162,6 +162,7 @@ def test_two_runs_are_tested_over_the_same_images(tmp_path, make_run, predict):
 
 
 def test_runs_are_found_by_every_kind_of_name(tmp_path, make_run, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # globs are looked for in the working folder, too
     folders = [make_run(name) for name in ("first", "second", "a=b, [c]")]
     (folders[0] / "checkpoints").mkdir()
     (folders[0] / "checkpoints" / "best.ckpt").write_bytes(b"")
