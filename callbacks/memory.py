@@ -25,8 +25,8 @@ def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees, for what it takes next.
 
     The C library of Linux gives blocks above 32 MB back at once and takes them anew page by page, zeroed. A batch of 64
-    photos is larger: normalising it took six times as long, and a step of ResNet-20 a twentieth longer (see
-    benchmarks/normalise.py). A user's own MALLOC_ settings are kept; other allocators are not touched.
+    photos is larger: normalising it took six times as long (`python -m benchmarks.normalise`). A user's own MALLOC_
+    settings are kept; other allocators are not touched.
     """
     if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
         return
