@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-IGNORE = 255  # target of mask pixels that come from outside the image
+from datamodules.batch.random_crop import IGNORE
 
 
 def v2() -> Any:

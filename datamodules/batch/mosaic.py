@@ -9,9 +9,9 @@ from torch.nn.functional import interpolate
 
 from datamodules.batch.coin import check_probability, check_ranges
 from datamodules.batch.mixing import Mixing, draw_partners
+from datamodules.batch.random_crop import IGNORE
 
 GREY = 114
-IGNORE = 255  # target of mask pixels where no tile lies
 
 
 def tile_of_each_pixel(

@@ -3,7 +3,7 @@
 import torch
 from torch.nn.functional import grid_sample
 
-IGNORE = 255  # target of mask pixels that come from outside the image
+from datamodules.batch.random_crop import IGNORE
 
 
 def pixel_grid(height: int, width: int, device: torch.device) -> torch.Tensor:
