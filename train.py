@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.launch import launch
+from configs.stop import leave_at_a_signal
 
 # Threads that spin long at every barrier stall each other once another program wants a core; short spins cost nothing
 # measurable on an idle machine. GOMP_SPINCOUNT is libgomp's; a value of the user's own is kept.
@@ -245,4 +246,5 @@ def show_stages(record: Any, config: "RunConfig", task: Any) -> None:
 
 
 if __name__ == "__main__":
+    leave_at_a_signal()
     sys.exit(launch(run, sys.argv[1:]))

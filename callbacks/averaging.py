@@ -1,6 +1,7 @@
 """The running average of the weights (EMA): validated, tested and saved in place of the weights themselves."""
 
 import torch
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 
 
@@ -22,7 +23,17 @@ class RunningAverage(WeightAveraging):
 
         super().__init__(use_buffers=True, avg_fn=average)
         self.every_n_steps, self.start_step = every_n_steps, start_step
+        self._swapped = False
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """Whether to update after optimiser step `step_idx` (from 0)."""
         return step_idx is not None and step_idx >= self.start_step and step_idx % self.every_n_steps == 0
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Put the weights back where a validation was interrupted, before they are saved."""
+        if self._swapped:
+            self._swap_models(pl_module)
+
+    def _swap_models(self, pl_module: LightningModule) -> None:
+        super()._swap_models(pl_module)
+        self._swapped = not self._swapped

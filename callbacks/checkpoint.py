@@ -3,13 +3,14 @@
 Three facts about Lightning 2.6 shape this file. A file saved inside an accumulation window cannot be resumed from;
 one saved on an epoch's last batch skips that epoch's validation; one saved while averaged weights are swapped in
 holds the wrong ones. So files are written only on a window's edge that is not the epoch's end, and at the epoch's end
-after validation, when all else has been updated.
+after validation, when all else has been updated. A signal need not wait for that: the file that is written between an
+epoch's last step and its end says that the validation is still to be made, and a run that goes on makes it first.
 """
 
 import contextlib
-import math
 import os
 import zipfile
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,13 @@ class BestCheckpoint(Checkpoint):
         self.epoch, self.metrics = state_dict["epoch"], state_dict["metrics"]
 
 
+class Next(Enum):
+    """What a run does next once an optimiser step is complete."""
+
+    BATCH = "batch"
+    VALIDATION = "validation"
+
+
 class LastCheckpoint(Checkpoint):
     """Keeps the newest state that can be gone on from, and stops the run there when a signal asks for it.
 
@@ -156,23 +164,52 @@ class LastCheckpoint(Checkpoint):
         self._signals = signals
         self._every = every_n_steps
         self._stop_training = False
+        self._unsaved: Next | None = None
+        """What follows on the newest complete step, where no file holds it and it can be saved."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A run that had already decided to stop does not train another epoch."""
         trainer.should_stop = trainer.should_stop or self._stop_training
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """The weights are about to change."""
+        self._unsaved = None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save on the edge of a window when it is due or when a signal asks to stop."""
         loop = trainer.fit_loop.epoch_loop
-        if loop._should_accumulate() or loop.batch_progress.is_last_batch or _validates_now(trainer, batch_idx):
+        if loop._should_accumulate():
+            return
+        validates = loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
+        if loop._is_training_done and not validates:
             return  # the epoch's end saves
-        stop = self._signals.agreed()
-        if stop is not None or (self._every and trainer.global_step % self._every == 0):
-            self._save(trainer, pl_module)
-        if stop is not None:
+        self._unsaved = Next.VALIDATION if validates else Next.BATCH
+        if (stop := self._signals.agreed()) is not None:
+            self._save_now(trainer, pl_module)
             raise Stopped(stop, agreed=True)
+        if self._every and trainer.global_step % self._every == 0 and not validates:
+            self._save(trainer, pl_module)
+        self._signals.release()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count the batches of this pass alone: Lightning knows a pass that was not finished by them."""
+        trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset()
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Nothing that is saved changes from here to the end of the pass."""
+        self._signals.release()
+
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Stop here if a signal asks any of several processes to."""
+        if not trainer.sanity_checking and (stop := self._signals.agreed()) is not None:
+            raise Stopped(stop, agreed=True)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Within an epoch the next batch follows."""
+        if not trainer.sanity_checking and not trainer.fit_loop.epoch_loop._is_training_done:
+            self._signals.release()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after everything else of the epoch is done."""
@@ -180,6 +217,13 @@ class LastCheckpoint(Checkpoint):
         self._save(trainer, pl_module)
         if (stop := self._signals.agreed()) is not None:
             raise Stopped(stop, agreed=True)
+        self._signals.release()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Save the newest step when a signal came behind it."""
+        together = trainer.world_size == 1 or (isinstance(exception, Stopped) and exception.agreed)
+        if isinstance(exception, Stopped) and not exception.at_once and together and self._unsaved is not None:
+            self._save_now(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         """Whether training was over (early stopping), so that going on does not add an epoch."""
@@ -189,12 +233,38 @@ class LastCheckpoint(Checkpoint):
         """Take up that decision."""
         self._stop_training = state_dict["stop_training"]
 
+    def _save_now(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save a run that ends here, whatever it was about to do."""
+        assert self._unsaved is not None
+        _stand_behind_the_step(trainer, self._unsaved)
+        self._save(trainer, pl_module)
+
     def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
         refuse_non_finite(trainer, pl_module)
         last, previous = self._folder / "last.ckpt", self._folder / "previous.ckpt"
         if trainer.is_global_zero and last.is_file():
             _keep(last, previous)
         trainer.save_checkpoint(last)
+        self._unsaved = None
+
+
+def _stand_behind_the_step(trainer: Trainer, following: Next) -> None:
+    """Set Lightning's counters to where the newest step was complete and what follows had not begun.
+
+    The next batch may have been fetched already, and some batches of the validation seen. Lightning takes a run up in
+    validation when it finds that one was begun, and then makes it from its first batch on.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    batches, seen = loop.batch_progress, loop.val_loop.batch_progress
+    for count in (batches.total, batches.current):
+        count.ready = count.started = count.processed  # type: ignore[attr-defined]
+        count.completed = count.processed - (following is Next.BATCH)  # type: ignore[attr-defined]
+    if following is Next.BATCH:
+        batches.is_last_batch = False
+    seen.reset()
+    if following is Next.VALIDATION:
+        seen.total.ready = seen.total.started = 1  # type: ignore[attr-defined]
+    loop._batches_that_stepped = trainer.global_step - 1
 
 
 def _keep(last: Path, previous: Path) -> None:
@@ -218,8 +288,3 @@ def _epoch(trainer: Trainer) -> int:
 def _validated(trainer: Trainer) -> bool:
     every = trainer.check_val_every_n_epoch or 1
     return trainer.enable_validation and (_epoch(trainer) + 1) % every == 0
-
-
-def _validates_now(trainer: Trainer, batch_idx: int) -> bool:
-    interval = trainer.val_check_batch
-    return interval is not None and math.isfinite(interval) and (batch_idx + 1) % int(interval) == 0

@@ -1,5 +1,6 @@
 """What a run found: the metrics of its best checkpoint, measured in a trainer that never trained."""
 
+from pathlib import Path
 from typing import Any
 
 from lightning import LightningDataModule, LightningModule, Trainer
@@ -13,18 +14,19 @@ from callbacks.resume import Start
 from callbacks.scores import TestScores, confusion
 from callbacks.signals import HoldSignals, Stopped
 from configs.errors import UserError
+from configs.runs import has_checkpoint
 
 
 def fit(training: Training, task: LightningModule, data: LightningDataModule, start: Start) -> Stopped | None:
     """Train to the end; a stop by Ctrl-C is handed back, so that what was learnt is still tested.
 
     Raises:
-        Stopped: a scheduler wants its machine back now.
+        Stopped: a scheduler wants its machine back now, or nothing was learnt yet.
     """
     try:
         training.trainer.fit(task, datamodule=data, ckpt_path=start.checkpoint, weights_only=True)
     except Stopped as stop:
-        if not stop.by_keyboard:
+        if not stop.by_keyboard or not has_checkpoint(Path(training.trainer.default_root_dir)):
             raise
         return stop
     return None

@@ -23,7 +23,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.distributed import TCPStore
 
 from callbacks.members import GRACE, Members, connect
-from callbacks.signals import Stopped
+from callbacks.signals import Stopped, StopSignals
 from configs.errors import UserError
 from configs.runs import ROOT
 from configs.schema import RunConfig, taken_over
@@ -45,7 +45,7 @@ def together(config: RunConfig, work: Callable[[RunConfig, Members], Any]) -> An
         return _as_member(world, config, work)
     if world is not None or config.trainer.processes == 1:
         return work(config, Members())
-    with _started(config) as (world, children):
+    with StopSignals(speaks=False), _started(config) as (world, children):
         return _as_member(world, config, work, children)
 
 

@@ -12,7 +12,6 @@ from callbacks.contact_sheet import Row, contact_sheet
 from callbacks.figures import record_figure
 from callbacks.provenance import RunRecord
 from callbacks.scores import TestScores, class_scores, confusion
-from callbacks.signals import Stopped
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +44,6 @@ class Report:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of fonts that lack a letter of a class name
                 record.write("report.html", self._page(record, task, data, scores))
-        except Stopped:
-            raise
         except Exception as error:
             log.exception("the report failed")
             reason = " ".join(str(error).split())[:160] or type(error).__name__

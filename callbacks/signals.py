@@ -9,46 +9,25 @@ from typing import Any
 import torch
 from lightning import Callback
 
+from configs.stop import SIGNALS, Stopped
 
-class Stopped(Exception):
-    """The run was asked to stop by a signal; `exit_code` is 128 + its number, as shells report it.
-
-    Args:
-        signum: the signal.
-        agreed: whether all processes of the run stop here, and none has to be told.
-    """
-
-    def __init__(self, signum: int, *, agreed: bool = False) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
-        self.signum = signum
-        self.agreed = agreed
-        self.told = False
-        """Whether another process says so."""
-        self.exit_code = 128 + signum
-
-    @property
-    def by_keyboard(self) -> bool:
-        """Whether a person pressed Ctrl-C, and so still wants to see the result."""
-        return self.signum == signal.SIGINT
+__all__ = ["HoldSignals", "StopSignals", "Stopped"]
 
 
 class StopSignals:
-    """Within this context a stop signal is held back while training, and raised as `Stopped` elsewhere.
+    """Within this context a stop signal is raised as `Stopped`, but held back while something must not be torn.
 
-    While a trainer fits, the first signal only sets `received`; `LastCheckpoint` saves after the current optimiser step
-    and raises. A second Ctrl-C leaves at once. Only a process's main thread can catch signals: in another thread
-    (some notebooks, test runners) the context does nothing.
+    While `held`, the first signal only sets `received`; who held it asks then. A second Ctrl-C leaves at once. Only a
+    process's main thread can catch signals: in another thread (some notebooks, test runners) the context does nothing.
 
     Args:
         speaks: whether to say so when a signal is held back; one process of a run does.
     """
 
-    SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
-
     def __init__(self, *, speaks: bool = True) -> None:
         self.received: int | None = None
         self._speaks = speaks
-        self.training = False
+        self.held = False
         self.ending = False
         """Whether the run is failing already: what is left to do is not interrupted, but by Ctrl-C."""
         self._before: dict[int, Any] = {}
@@ -61,7 +40,7 @@ class StopSignals:
         """Catch the signals; returns the handlers that did until now."""
         if threading.current_thread() is not threading.main_thread():
             return {}
-        return {number: signal.signal(number, self._caught) for number in self.SIGNALS}
+        return {number: signal.signal(number, self._caught) for number in SIGNALS}
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -73,7 +52,7 @@ class StopSignals:
         if self.ending and number != signal.SIGINT:
             return
         again = self.received is not None
-        if self.training and not again:
+        if self.held and not again:
             self.received = number
             if self._speaks:
                 os.write(2, b"\nstopping after this step; Ctrl-C again leaves at once\n")
@@ -81,11 +60,16 @@ class StopSignals:
         if again and number != signal.SIGINT:
             return  # a scheduler repeats itself; only a person's second Ctrl-C means "at once"
         self.received = number
-        raise Stopped(number)
+        raise Stopped(number, at_once=self.held)
 
 
 class HoldSignals(Callback):
-    """Tells `StopSignals` when a step must not be torn, and processes of a run of each other's signals."""
+    """Holds signals back while a step or an epoch's end must not be torn, and tells the processes of a run of them.
+
+    They are held from a batch's start until `LastCheckpoint`, the last callback, releases them behind it: waiting for
+    the next batch and validating change nothing that is saved, and may take long. Processes of a run can only stop
+    together, at the moments at which all of them ask; theirs are held all the time.
+    """
 
     def __init__(self, signals: StopSignals) -> None:
         self._signals = signals
@@ -106,6 +90,17 @@ class HoldSignals(Callback):
             return int(number) or None
         return self._signals.received
 
+    def release(self) -> None:
+        """Let a signal interrupt from here on, and one that was held until now.
+
+        Raises:
+            Stopped: there was one.
+        """
+        if self._group is None:
+            self._signals.held = False
+            if self._signals.received is not None:
+                raise Stopped(self._signals.received)
+
     def on_sanity_check_start(self, trainer: Any, pl_module: Any) -> None:
         """Lightning has put a handler over ours, which among several processes waits for the others."""
         self._signals.install()
@@ -115,15 +110,27 @@ class HoldSignals(Callback):
         self._signals.install()
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Likewise."""
+        self._signals.install()
+        self._signals.held = self._group is not None
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """From here a signal waits for the end of the step."""
-        self._signals.install()  # Lightning has put a handler over ours that stops without saving
-        self._signals.training = True
+        self._signals.held = True
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        """Averaged weights are about to be put in place of the net's own."""
+        self._signals.held = not trainer.sanity_checking
+
+    def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """They are about to be put back; then the epoch's end follows, which saves."""
+        self._signals.held = not trainer.sanity_checking
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """The last epoch is saved: a signal may interrupt at once."""
-        self._signals.training = False
+        self._signals.held = False
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """No step is running any more. A launcher that lost another process sends SIGTERM, which changes nothing."""
-        self._signals.training = False
+        self._signals.held = False
         self._signals.ending = not isinstance(exception, Stopped)

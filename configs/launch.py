@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from configs.errors import UserError, shorten, storage_error, unknown
+from configs.stop import Stopped
 from configs.world import OURS, launched
 
 OUR_BUG = 1
@@ -69,7 +70,7 @@ def _run_all(run: Callable[[Any], Any], jobs: list[Any]) -> int:
             print(f"augment.{name} is left out: the data set forbids it (data.forbid)", flush=True)
         try:
             run(config)
-        except Exception as error:
+        except (Exception, Stopped) as error:
             code = _report(error, config.traceback)
             first_failure = first_failure or code
             if code > SIGNALLED:  # stopped by a person or a scheduler, who means the whole grid
@@ -96,7 +97,7 @@ def _options(argv: Sequence[str]) -> tuple[list[str], bool, bool]:
     return overrides, multirun, only_show
 
 
-def _report(error: Exception, show_traceback: bool) -> int:
+def _report(error: BaseException, show_traceback: bool) -> int:
     """Say what went wrong on standard error; a traceback for our own bugs, or if it was asked for."""
     error = storage_error(error) or error
     code = getattr(error, "exit_code", None)

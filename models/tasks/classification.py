@@ -112,6 +112,7 @@ class Classification(LightningModule):
 
     def on_train_start(self) -> None:
         """Freeze for the epoch that begins, or is gone on with: then it has no other start."""
+        self.sums = {split: sums.to(self.device) for split, sums in self.sums.items()}  # of a checkpoint: from the CPU
         self.freezing.start_epoch(self.current_epoch)
 
     def on_train_epoch_start(self) -> None:
