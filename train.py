@@ -132,6 +132,7 @@ def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -
     from lightning import seed_everything
 
     from models.build import build_net
+    from models.fitting import fit_to_images
     from models.stages import stages
     from models.tasks import task_class
     from models.transfer import WITH_ADAPTERS, TransferPlan
@@ -151,8 +152,7 @@ def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -
     seed_everything(config.seed, verbose=False)
     start = {"weights": model.weights, "weights_by_order": model.weights_by_order, "class_names": data.class_names}
     net = build_net(**net_arguments, **start)
-    if config.data.standardize != "none":
-        net.standardize.fit(data.training_images())  # type: ignore[operator, union-attr]
+    fit_to_images(net, data.training_images)
     if config.trainer.compile:
         net.compile()
     card = {

@@ -63,6 +63,8 @@ class TestScores(Callback):
     ) -> None:
         """Take in one batch of logits (B, K); targets of -1 are padding."""
         images, targets = batch[0], batch[1].cpu()
+        if images.ndim == 5:  # several views of each, of which the first is the image itself
+            images = images[:, 0]
         log_probs = outputs.detach().double().cpu().log_softmax(dim=1)  # (B, K)
         index = (self._seen + torch.arange(len(targets))) * trainer.world_size + trainer.global_rank
         self._seen += len(targets)

@@ -27,6 +27,7 @@ VIEWS = {
     "five_crop": "four corners and the centre",
     "ten_crop": "those and their mirror images",
     "flip": "the image and its mirror image",
+    "flip_shift": "those two, and both moved by one pixel up and left, and down and right",
     "multi_scale": "the centre at several scales",
 }
 ATTACKS = {"fgsm": "one step along the sign of the gradient", "pgd": "several projected steps from a random start"}

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from configs.sections import Count, Memory, Section
+from configs.sections import Count, Memory, Positive, Section
 
 
 def _depth(value: int) -> int:
@@ -70,10 +70,16 @@ class CifarResNetArguments(Section):  # noqa: D101
     zero_init_residual: bool = False
 
 
+class AirbenchArguments(Section):  # noqa: D101
+    widths: Annotated[list[Count], Field(min_length=3, max_length=3)] = [64, 256, 256]
+    head_scale: Positive = 1 / 9
+
+
 ARGUMENTS: dict[str, type[Section]] = {
     "softmax:Softmax": SoftmaxArguments,
     "mlp:MLP": MLPArguments,
     "lenet5:LeNet5": LeNet5Arguments,
     "cnn:CNN": CNNArguments,
     "cifar_resnet:CifarResNet": CifarResNetArguments,
+    "airbench:Airbench": AirbenchArguments,
 }

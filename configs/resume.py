@@ -38,7 +38,7 @@ FREE = (
     *("trainer.limit_test_batches", "trainer.limit_predict_batches", "trainer.max_time", "trainer.process_timeout"),
 )
 """Keys that change nothing about the weights that come out, or, as the length, change them as asked for."""
-SHAPED = ("one_cycle", "cosine")
+SHAPED = ("one_cycle", "cosine", "linear")
 """Schedules whose shape depends on the length of the training."""
 
 

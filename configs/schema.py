@@ -117,6 +117,7 @@ Scheduler = Annotated[
     | sections.Exponential
     | sections.InverseTime
     | sections.Cosine
+    | sections.Linear
     | sections.OneCycle
     | sections.Plateau,
     Field(discriminator="name"),

@@ -143,6 +143,7 @@ class Data(Section):
     fraction: Annotated[Number, Field(gt=0, le=1)] = 1.0
     per_class: Count | None = None
     test_images: Count | None = None
+    test_views: Literal["centre", "flip", "flip_shift"] = "centre"
     overfit_batches: Annotated[int, Field(ge=0)] = 0
     balance: Literal["none", "oversample"] = "none"
     standardize: Literal["none", "featurewise", "zca"] = "none"
@@ -158,7 +159,7 @@ class Data(Section):
         return self.model_dump(
             include={
                 *("batch_size", "num_workers", "val_fraction", "split_seed"),
-                *("fraction", "per_class", "test_images", "overfit_batches", "balance"),
+                *("fraction", "per_class", "test_images", "test_views", "overfit_batches", "balance"),
             }
         )
 
@@ -276,6 +277,11 @@ class InverseTime(_Schedule):  # noqa: D101
 
 class Cosine(_Schedule):  # noqa: D101
     name: Literal["cosine"] = "cosine"
+    final_fraction: Share = 0.0
+
+
+class Linear(_Schedule):  # noqa: D101
+    name: Literal["linear"] = "linear"
     final_fraction: Share = 0.0
 
 

@@ -27,6 +27,7 @@ from datamodules.randomness import generator, key
 from datamodules.sources.per_image import PerImage
 from datamodules.sources.source import Source
 from datamodules.transforms import fit_to, normalise
+from datamodules.views import VIEWS_OF_FITTED
 
 # Two pieces of Lightning's advice that are wrong here: arrays are gathered faster than workers can send
 # them, and the samplers do start in mid-epoch.
@@ -87,6 +88,7 @@ class ImageDataModule(lightning.LightningDataModule):
         fraction: float = 1.0,
         per_class: int | None = None,
         test_images: int | None = None,
+        test_views: Literal["centre", "flip", "flip_shift"] = "centre",
         overfit_batches: int = 0,
         balance: Literal["none", "oversample"] = "none",
         preprocessing: Preprocessing | None = None,
@@ -104,6 +106,8 @@ class ImageDataModule(lightning.LightningDataModule):
             fraction: share of the remaining training images to keep.
             per_class: number of training images of each class to keep.
             test_images: number of test images to score, over the classes as they are; None: all of them.
+            test_views: of each image when a trainer tests, see `views.py`: those that need no more than what the net
+                reads.
             overfit_batches: learn this many batches by heart; validation then reads the same images.
             balance: "oversample" draws each class equally often in an epoch, which stays as long as it was.
             preprocessing: None means the data's own size and statistics.
@@ -118,6 +122,7 @@ class ImageDataModule(lightning.LightningDataModule):
         self.fraction = fraction
         self.per_class = per_class
         self.test_images = test_images
+        self.test_views = test_views
         self.overfit_batches = overfit_batches
         self.balance = balance
         self.preprocessing = preprocessing
@@ -209,8 +214,13 @@ class ImageDataModule(lightning.LightningDataModule):
         return self._evaluation_loader("test")
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Make a device batch ready for the net: sized, augmented if training, float32 and normalised."""
+        """Make a device batch ready for the net: sized, augmented if training, float32 and normalised.
+
+        With `test_views` a test batch is ``(B, V, C, H, W)``, the image as it is in front.
+        """
         if self.trainer is None or not self.trainer.training:
+            if self.test_views != "centre" and self.trainer is not None and self.trainer.testing:
+                return self._test_batch(batch)
             return batch if _are_features(batch) else self.evaluation_batch(batch)
         # Counts batches, inside accumulation windows too; global_step stands still there.
         progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress
@@ -223,6 +233,11 @@ class ImageDataModule(lightning.LightningDataModule):
         """Return uint8 ``(B, C, H, W)`` images as the net reads them; nothing random."""
         images, targets = batch
         return normalise(self.fit(images), self.effective_preprocessing), targets
+
+    def _test_batch(self, batch: Batch) -> Batch:
+        views = VIEWS_OF_FITTED[self.test_views](self.fit(batch[0])).flatten(0, 1)
+        normalised = normalise(views, self.effective_preprocessing)
+        return normalised.unflatten(0, (len(batch[1]), -1)), batch[1]
 
     def train_batch(self, batch: Batch, *, step: int, rank: int = 0) -> Batch:
         """Return the batch as the net reads it at ``step``, by (seed, step, rank) alone."""

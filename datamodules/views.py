@@ -5,12 +5,13 @@ Pure functions from uint8 images to uint8 views at the size that a net reads; th
 Neural Networks (2012), as torchvision cuts them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
 
 from configs.preprocessing import Preprocessing
+from datamodules.batch.random_crop import Shifts, crop
 from datamodules.transforms import fit_to, with_channels
 
 CROP_FRACTION = 0.875
@@ -30,7 +31,7 @@ def cut_views(
 
     Args:
         images: uint8 ``(B, C, H, W)``, C 1 or 3.
-        name: centre, five_crop, ten_crop, flip or multi_scale.
+        name: centre, five_crop, ten_crop, flip, flip_shift or multi_scale.
         preprocessing: sizes in pixels, interpolation, channels.
         crop_fraction: side of a crop as a share of the image's, for the crops; None means the share that the
             preprocessing cuts, or `CROP_FRACTION` where it takes the whole image.
@@ -44,12 +45,38 @@ def cut_views(
     if name == "multi_scale":
         sized = [replace(preprocessing, resize=round(preprocessing.resize * scale)) for scale in scales]
         return torch.stack([fit_to(images, one) for one in sized], dim=1)
-    fitted = fit_to(images, preprocessing)
-    if name == "flip":
-        return torch.stack([fitted, fitted.flip(-1)], dim=1)
-    if name == "centre":
-        return fitted[:, None]
+    if name in VIEWS_OF_FITTED:
+        return VIEWS_OF_FITTED[name](fit_to(images, preprocessing))
     raise ValueError(f"unknown views {name!r}")
+
+
+def centre(fitted: torch.Tensor) -> torch.Tensor:
+    """Images uint8 ``(B, C, S, S)`` as they are: ``(B, 1, C, S, S)``."""
+    return fitted[:, None]
+
+
+def flip(fitted: torch.Tensor) -> torch.Tensor:
+    """Images and their mirror images: ``(B, 2, C, S, S)``."""
+    return torch.stack([fitted, fitted.flip(-1)], dim=1)
+
+
+def flip_shift(fitted: torch.Tensor) -> torch.Tensor:
+    """Images, images moved by one pixel up and left, and down and right, and the mirror images of the three.
+
+    The border pixels are mirrored into what is left free. After K. Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single
+    GPU (2024), who gives the unmoved views double weight. ``(B, 6, C, S, S)``.
+    """
+    step = torch.ones(len(fitted), dtype=torch.int64, device=fitted.device)
+    moved = [fitted, *(crop(fitted, Shifts(by, by), fill="reflect") for by in (step, -step))]
+    return torch.stack([*moved, *(images.flip(-1) for images in moved)], dim=1)
+
+
+VIEWS_OF_FITTED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "centre": centre,
+    "flip": flip,
+    "flip_shift": flip_shift,
+}
+"""Views that need no more than the image as the net reads it: uint8 ``(B, C, S, S)`` -> ``(B, V, C, S, S)``."""
 
 
 def _crops(

@@ -150,6 +150,11 @@ def cosine(clock: Clock, *, final_fraction: float) -> float:
     return _anneal(1.0, final_fraction, min(1.0, clock.step / clock.total_steps))
 
 
+def linear(clock: Clock, *, final_fraction: float) -> float:
+    """A straight line from 1 at step 0 to `final_fraction` at `total_steps` (torch's LinearLR from 1)."""
+    return 1.0 + (final_fraction - 1.0) * min(1.0, clock.step / clock.total_steps)
+
+
 def one_cycle(clock: Clock, *, peak_fraction: float, start_fraction: float, final_fraction: float) -> float:
     """Half a cosine up from `start_fraction` to 1, then half a cosine down to `final_fraction`.
 
@@ -175,6 +180,7 @@ SHAPES: dict[str, Callable[..., float]] = {
     "inverse_time": inverse_time,
     "inverse_time_compound": inverse_time_compound,
     "cosine": cosine,
+    "linear": linear,
     "one_cycle": one_cycle,
     "plateau": constant,
 }

@@ -7,6 +7,7 @@ file beside this one and one line here; the tests in tests/models/nets/ then fin
   it, then its own arguments with defaults; an impossible value is a ValueError that names both numbers;
 - `forward`: images (B, C, H, W) -> logits (B, num_classes);
 - `image_sizes`, a class attribute: the sizes it is made for, or None for any;
+- `fit_images(batches)`, only if a layer is fitted to training images (float, normalised) before the first step;
 - `stages()`: [(stage name, module-name prefixes), ...] from input to output, the last one "head", every
   parameter under exactly one of the prefixes.
 """
@@ -20,6 +21,7 @@ NETS: dict[str, tuple[str, dict[str, Any]]] = {
     "mlp": ("mlp:MLP", {}),
     "lenet5": ("lenet5:LeNet5", {}),
     "cnn": ("cnn:CNN", {}),
+    "airbench": ("airbench:Airbench", {}),
     "resnet20": ("cifar_resnet:CifarResNet", {"depth": 20}),
     "resnet32": ("cifar_resnet:CifarResNet", {"depth": 32}),
     "resnet44": ("cifar_resnet:CifarResNet", {"depth": 44}),

@@ -256,7 +256,7 @@ class Classification(LightningModule):
         sums += torch.stack((loss_sum.to(sums.dtype), correct.to(sums.dtype), counted))
 
     def _score(self, split: str, images: Tensor, targets: Tensor) -> Tensor:
-        logits = self(images).float()
+        logits = self._of_views(images) if images.ndim == 5 else self(images).float()
         losses = cross_entropy(logits, targets, reduction="none", ignore_index=-1)
         labels = logits.argmax(dim=1)
         self.scores[split].update(labels, targets)
@@ -264,6 +264,11 @@ class Classification(LightningModule):
         # Padding counts nowhere: no loss, never right, no image.
         self._add(split, losses.to(sums.dtype).sum(), (labels == targets).sum(), (targets != -1).sum())
         return logits
+
+    def _of_views(self, views: Tensor) -> Tensor:
+        """Logits (B, K) of the mean probabilities over views (B, V, C, H, W): the logarithms of these."""
+        found = [self(view).float().log_softmax(dim=1) for view in views.unbind(dim=1)]
+        return torch.stack(found).logsumexp(dim=0) - math.log(len(found))
 
     def _totals(self, split: str) -> tuple[float, float, float]:
         sums = self.sums[split]

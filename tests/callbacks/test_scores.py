@@ -47,6 +47,13 @@ def test_labels_and_the_hardest_images_are_found_in_whatever_batches(batches):
         assert one.predicted_probability == pytest.approx(probs[one.index].max().item())
 
 
+def test_of_several_views_the_first_is_shown():
+    images, normalised, logits, targets = draw(12)
+    views = torch.stack((normalised, normalised.flip(-1)), dim=1)  # (B, 2, C, H, W)
+    for one in collect(views, logits, targets, batches=5).hardest:
+        assert torch.equal(one.image, images[one.index])
+
+
 def test_padding_is_left_out_and_no_hard_image_may_be_asked_for():
     _, normalised, logits, targets = draw(9)
     padded = targets.clone()

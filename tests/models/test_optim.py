@@ -22,6 +22,7 @@ ARGUMENTS = {
     "inverse_time": {"decay": 0.3, "per": "epoch"},
     "inverse_time_compound": {"decay": 0.3, "per": "epoch"},
     "cosine": {"final_fraction": 0.01},
+    "linear": {"final_fraction": 0.07},
     "one_cycle": {"peak_fraction": 0.3, "start_fraction": 0.04, "final_fraction": 0.0001},
     "plateau": {"factor": 0.1, "patience": 1, "threshold": 1e-4, "min_fraction": 0.0},
 }
@@ -179,6 +180,13 @@ def test_step_is_torchs_step_lr():
 def test_exponential_is_torchs_exponential_lr():
     expected = reference(lambda o: torch_schedules.ExponentialLR(o, 0.9), every=STEPS_PER_EPOCH)
     assert lrs(*schedule("exponential")) == pytest.approx(expected)
+
+
+def test_linear_is_torchs_linear_lr_and_holds_its_end():
+    expected = reference(lambda o: torch_schedules.LinearLR(o, start_factor=1.0, end_factor=0.07, total_iters=TOTAL))
+    optimizer, scheduler = schedule("linear")
+    assert lrs(optimizer, scheduler) == pytest.approx(expected)
+    assert lrs(optimizer, scheduler, steps=3) == pytest.approx([0.007] * 3)
 
 
 def test_cosine_is_torchs_cosine_annealing_lr_and_holds_its_end():

@@ -40,6 +40,10 @@ CASES = {
         "trainer.accumulate_grad_batches=2",
     ],
     "augmentation": ["augment=strong", "data.balance=oversample", "loss.class_weights=[1,1,1,1,1,1,1,1,1,3]"],
+    "fitted_filters": [
+        *("model=airbench", "model.widths=[4,4,6]", "optimizer=sgd", "optimizer.lr=0.05", "optimizer.nesterov=true"),
+        *("scheduler=linear", "scheduler.warmup_epochs=0.5"),
+    ],
     "early_stopping": [
         "optimizer=sgd",
         "optimizer.lr=1e-6",
