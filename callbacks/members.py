@@ -25,6 +25,9 @@ POLL = 0.1
 """Seconds between two looks at the store."""
 GRACE = 10.0
 """Seconds that a process has to end by itself once another has failed."""
+LINGER = 0.5
+"""Seconds that a process stays after its last exchange. gloo's threads let go of what they exchanged a little later
+than the exchange ends, and need the interpreter for it: without one they abort the process (SIGABRT)."""
 JOIN = 300.0
 """Seconds within which all processes have to be there."""
 TIMED_OUT = 124
@@ -141,6 +144,8 @@ class Members:
             self._store.set(f"gone-{self.rank}", "yes")
             for rank in range(self.size) if self.rank == 0 else ():
                 self._await(f"gone-{rank}")
+            if self.rank:
+                time.sleep(LINGER)  # process 0 has waited for the others already
 
     def cause(self, error: BaseException) -> BaseException:
         """Why the run really fails, of all that its processes met: the first failure of any of them.
