@@ -22,6 +22,7 @@ class CsvFile(ImageFiles):
         near_duplicates: name pictures of different splits that look alike; see `ImageFiles`.
         max_bad_files: how many files may be unreadable, as a number or a share below 1.0; see `ImageFiles`.
         test_fraction: share of each class for test, where there is no split column.
+        scaled_decode: decode large JPEG files of training smaller; see `ImageFiles`.
         group_by: regular expression that names what must stay in one split.
     """
 
@@ -35,6 +36,7 @@ class CsvFile(ImageFiles):
         near_duplicates: int | None = None,
         max_bad_files: int | float = 0.2,
         test_fraction: float = 0.15,
+        scaled_decode: bool = True,
         group_by: str | None = None,
     ) -> None:
         super().__init__(
@@ -45,6 +47,7 @@ class CsvFile(ImageFiles):
             near_duplicates=near_duplicates,
             max_bad_files=max_bad_files,
             test_fraction=test_fraction,
+            scaled_decode=scaled_decode,
             group_by=group_by,
         )
         self.folder = self.folder.parent

@@ -24,6 +24,7 @@ class Folder(ImageFiles):
         near_duplicates: name pictures of different splits that look alike; see `ImageFiles`.
         max_bad_files: how many files may be unreadable, as a number or a share below 1.0; see `ImageFiles`.
         test_fraction: share of each class for test, where the folder has no splits.
+        scaled_decode: decode large JPEG files of training smaller; see `ImageFiles`.
         label_from: regular expression whose group `label`, else first group, is the class, for flat folders.
         group_by: regular expression that names what must stay in one split.
     """
@@ -38,6 +39,7 @@ class Folder(ImageFiles):
         near_duplicates: int | None = None,
         max_bad_files: int | float = 0.2,
         test_fraction: float = 0.15,
+        scaled_decode: bool = True,
         label_from: str | None = None,
         group_by: str | None = None,
     ) -> None:
@@ -49,6 +51,7 @@ class Folder(ImageFiles):
             near_duplicates=near_duplicates,
             max_bad_files=max_bad_files,
             test_fraction=test_fraction,
+            scaled_decode=scaled_decode,
             group_by=group_by,
         )
         self.label_from = label_from

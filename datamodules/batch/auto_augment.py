@@ -79,7 +79,6 @@ class AutoAugment:
         for place in range(2):
             operations = policy.operations[drawn.pairs, place] * drawn.happens[:, place]  # 0 is the identity
             strengths = table[operations, policy.levels[drawn.pairs, place]]
-            images, masks = change_each(
-                images, operations, signed(operations, strengths, drawn.negative[:, place]), masks=masks
-            )
+            strengths = signed(operations, strengths, drawn.negative[:, place])
+            images, masks = change_each(images, operations, strengths, masks=masks, mapped=True)
         return images, targets, masks

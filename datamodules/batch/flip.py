@@ -3,6 +3,7 @@
 import torch
 
 from datamodules.batch.coin import check_probability, toss
+from datamodules.batch.large import is_large, mirror_large
 
 
 def flip(images: torch.Tensor, chosen: torch.Tensor, *, dim: int) -> torch.Tensor:
@@ -13,6 +14,8 @@ def flip(images: torch.Tensor, chosen: torch.Tensor, *, dim: int) -> torch.Tenso
         chosen: which of them.
         dim: the axis that is mirrored.
     """
+    if images.dtype == torch.uint8 and images.ndim == 4 and is_large(images):
+        return mirror_large(images, chosen, across=dim == -1)
     # Both, and a choice of rows: four times as fast as choosing pixel by pixel.
     places = torch.arange(len(images), device=images.device) + len(images) * chosen
     return torch.cat((images, images.flip(dim))).index_select(0, places)

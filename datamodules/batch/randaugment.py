@@ -49,7 +49,7 @@ def rand_augment(
     strongest = levels(RANGES, LEVELS, *images.shape[-2:])[:, magnitude]
     for operations, negative in zip(draws.operations, draws.negative, strict=True):
         strengths = signed(operations, strongest[operations], negative)
-        images, masks = change_each(images, operations, strengths, masks=masks)
+        images, masks = change_each(images, operations, strengths, masks=masks, mapped=True)
     return images, masks
 
 

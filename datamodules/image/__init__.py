@@ -21,17 +21,32 @@ OPERATIONS: dict[str, str] = {
 }
 
 
+Part = tuple[int, int, int, int]
+"""(top, left, height, width) in pixels."""
+
+
 class ImageOperation(Protocol):
     """Change one uint8 image ``(C, H, W)``; all draws come from the generator.
 
     Attributes:
-        cuts_from_whole: it wants the whole picture, before it is resized, and gives a square of ``size``.
+        cuts_from_whole: it wants the whole picture, before it is resized, and gives a square of ``size``; it is a
+            `WholeCut`.
     """
 
     cuts_from_whole: bool
 
     def __call__(self, image: torch.Tensor, *, size: int, generator: torch.Generator) -> torch.Tensor:
         """Return a new image."""
+
+
+class WholeCut(ImageOperation, Protocol):
+    """Take a part of a whole picture: chosen by its size alone, so that no more needs to be decoded than it wants."""
+
+    def part(self, height: int, width: int, generator: torch.Generator) -> Part:
+        """Draw what is taken."""
+
+    def cut(self, image: torch.Tensor, part: Part, size: int) -> torch.Tensor:
+        """Return it as ``(C, size, size)``."""
 
 
 def is_per_image(name: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from datamodules.batch.coin import check_probability
+from datamodules.image import Part
 
 ATTEMPTS = 10  # then the largest central part with an allowed shape, as torchvision does
 
@@ -37,7 +38,7 @@ class RandomResizedCrop:
         self.ratio = tuple(ratio)
         self.p = check_probability(p)
 
-    def draw(self, height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:
+    def draw(self, height: int, width: int, generator: torch.Generator) -> Part:
         """Return (top, left, height, width) of the part, drawn as torchvision's `RandomResizedCrop` draws it."""
         logs = [math.log(one) for one in self.ratio]
         for _ in range(ATTEMPTS):
@@ -52,16 +53,24 @@ class RandomResizedCrop:
         part = min(height, round(width / shape)), min(width, round(height * shape))
         return (height - part[0]) // 2, (width - part[1]) // 2, *part
 
-    def __call__(self, image: torch.Tensor, *, size: int, generator: torch.Generator) -> torch.Tensor:
+    def part(self, height: int, width: int, generator: torch.Generator) -> Part:
+        """Draw (top, left, height, width) of what is taken of a picture: a random part, or its centre square."""
+        drawn = self.draw(height, width, generator)
+        if torch.rand(1, generator=generator).item() < self.p:
+            return drawn
+        side = min(height, width)
+        return (height - side) // 2, (width - side) // 2, side, side
+
+    def cut(self, image: torch.Tensor, part: Part, size: int) -> torch.Tensor:
         """Return a part of ``(C, H, W)`` as ``(C, size, size)``."""
         from torchvision.transforms.v2 import functional as v2  # a second to import
 
+        return v2.resized_crop_image(image, *part, [size, size], antialias=True)
+
+    def __call__(self, image: torch.Tensor, *, size: int, generator: torch.Generator) -> torch.Tensor:
+        """Return a part of ``(C, H, W)`` as ``(C, size, size)``."""
         height, width = image.shape[-2:]
-        top, left, part_height, part_width = self.draw(height, width, generator)
-        if not torch.rand(1, generator=generator).item() < self.p:
-            part_height = part_width = min(height, width)
-            top, left = (height - part_height) // 2, (width - part_width) // 2
-        return v2.resized_crop(image, top, left, part_height, part_width, [size, size], antialias=True)
+        return self.cut(image, self.part(height, width, generator), size)
 
 
 def _uniform(ends: Sequence[float], generator: torch.Generator) -> float:

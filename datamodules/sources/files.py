@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from datamodules.sources.packed import PackedStrings
-from datamodules.sources.pictures import REASONS, BrokenImage, Refused, read_picture
+from datamodules.sources.pictures import REASONS, BrokenImage, Refused, Shrink, read_picture
 
 
 class FileSource:
@@ -18,15 +18,19 @@ class FileSource:
         keys: one path a file; an absolute one stands for itself.
         targets: int64 ``(N,)``.
         sizes: int64 ``(N,)``, bytes of each file.
+        scaled: files may be decoded smaller, where a caller says by how much.
     """
 
-    def __init__(self, *, folder: Path, keys: PackedStrings, targets: torch.Tensor, sizes: np.ndarray) -> None:
+    def __init__(
+        self, *, folder: Path, keys: PackedStrings, targets: torch.Tensor, sizes: np.ndarray, scaled: bool = True
+    ) -> None:
         if not len(keys) == len(targets) == len(sizes):
             raise ValueError(f"{len(keys)} keys, {len(targets)} targets, {len(sizes)} sizes")
         self.folder = folder
         self.keys = keys
         self.targets = targets
         self.sizes = sizes
+        self.scaled = scaled
         # A byte a file: 0, or the number of the reason from 1. Shared, because workers write it and the run reads it;
         # a queue would fill up where nobody reads, and a worker that is killed could leave it locked.
         self._refused = torch.zeros(len(keys), dtype=torch.uint8).share_memory_()
@@ -34,15 +38,15 @@ class FileSource:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def image(self, index: int, channels: int) -> torch.Tensor:
-        """Decode one file to uint8 ``(channels, H, W)``.
+    def image(self, index: int, channels: int, shrink: Shrink | None = None) -> torch.Tensor:
+        """Decode one file to uint8 ``(channels, H, W)``, smaller where `shrink` says so; see `read_picture`.
 
         Raises:
             BrokenImage: it cannot be read (any more).
         """
         path = self.folder / self.keys[index]
         try:
-            return read_picture(path, channels)
+            return read_picture(path, channels, shrink if self.scaled else None)
         except Refused as refused:
             raise self.broken(index, str(refused)) from None
 
@@ -67,6 +71,7 @@ class FileSource:
             keys=self.keys.take(indices.tolist()),
             targets=self.targets[indices],
             sizes=self.sizes[indices.numpy()],
+            scaled=self.scaled,
         )
 
     def fingerprint(self) -> str:

@@ -2,16 +2,18 @@
 
 import warnings
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 
 from configs.errors import UserError
 from configs.preprocessing import Preprocessing
-from datamodules.image import ImageOperation
+from datamodules.image import ImageOperation, Part, WholeCut
 from datamodules.loading import PADDING
 from datamodules.randomness import generator
 from datamodules.sources.files import FileSource
-from datamodules.sources.pictures import MAX_PIXELS, NARROW, BrokenImage
+from datamodules.sources.jpeg import shrink_for
+from datamodules.sources.pictures import MAX_PIXELS, NARROW, BrokenImage, Shrink
 from datamodules.sources.source import Source
 from datamodules.transforms import fit_to
 
@@ -79,15 +81,18 @@ class PerImage:
         raise BrokenImage(f"none of {TRIES} images drawn one after the other can be read; the last: {last}")
 
     def _augmented(self, index: int, epoch: int) -> torch.Tensor:
-        image = self._picture(index)
-        if not self.operations:
-            return self._fitted(image)
-        if not any(operation.cuts_from_whole for operation in self.operations):
-            image = self._fitted(image)
+        draws = generator(self.seed, "image", epoch, self.source.keys[index])
+        operations = self.operations
+        if operations and operations[0].cuts_from_whole:
+            image = self._part(index, cast(WholeCut, operations[0]), draws)
+            operations = operations[1:]
+        elif any(operation.cuts_from_whole for operation in operations):
+            image = self._picture(index)
+        else:
+            image = self._fitted(self._picture(index, self._shrink_to_fit))
         # An array's own side; all its images share it.
         size = self.fit.image_size if self.fit else image.shape[-1]
-        draws = generator(self.seed, "image", epoch, self.source.keys[index])
-        for operation in self.operations:
+        for operation in operations:
             image = operation(image, size=size, generator=draws)
         if tuple(image.shape[-2:]) != (size, size):
             raise UserError(
@@ -96,13 +101,48 @@ class PerImage:
             )
         return image
 
-    def _picture(self, index: int) -> torch.Tensor:
-        image = self.source.image(index, self.fit.channels if self.fit else 0)
-        if self.fit is not None and isinstance(self.source, FileSource):
-            short, long = sorted(image.shape[-2:])
-            if self.fit.resize**2 * long / short > MAX_PIXELS:  # before its middle is cut out
-                raise self.source.broken(index, NARROW)
+    def _part(self, index: int, operation: WholeCut, draws: torch.Generator) -> torch.Tensor:
+        """Choose a part, decode as much as it needs, and cut it out; its place is rounded to the pixels that are."""
+        size = self.fit.image_size if self.fit else 0
+        chosen: Part | None = None
+        whole = 0, 0
+
+        def shrink(height: int, width: int) -> int:
+            nonlocal chosen, whole
+            chosen = operation.part(height, width, draws)
+            whole = height, width
+            return shrink_for(min(chosen[2:]), size)
+
+        image = self._picture(index, shrink)
+        height, width = image.shape[-2:]
+        if chosen is None:  # nobody asked: all pixels are there
+            chosen = operation.part(height, width, draws)
+        elif (height, width) != whole:
+            chosen = _scaled(chosen, whole, (height, width))
+        return operation.cut(image, chosen, size or width)
+
+    def _shrink_to_fit(self, height: int, width: int) -> int:
+        assert self.fit is not None
+        return 1 if self.fit.interpolation == "nearest" else shrink_for(min(height, width), self.fit.resize)
+
+    def _picture(self, index: int, shrink: Shrink | None = None) -> torch.Tensor:
+        if self.fit is None or not isinstance(self.source, FileSource):
+            return self.source.image(index, self.fit.channels if self.fit else 0)
+        image = self.source.image(index, self.fit.channels, shrink)
+        short, long = sorted(image.shape[-2:])
+        if self.fit.resize**2 * long / short > MAX_PIXELS:  # before its middle is cut out
+            raise self.source.broken(index, NARROW)
         return image
 
     def _fitted(self, image: torch.Tensor) -> torch.Tensor:
         return image if self.fit is None else fit_to(image[None], self.fit)[0]
+
+
+def _scaled(part: Part, whole: tuple[int, int], decoded: tuple[int, ...]) -> Part:
+    """The same part of a picture that was decoded smaller."""
+    shrink = round(whole[0] / decoded[0])
+    ends = [
+        (round(start / shrink), min(round((start + length) / shrink), limit))
+        for start, length, limit in zip(part[:2], part[2:], decoded, strict=True)
+    ]
+    return ends[0][0], ends[1][0], ends[0][1] - ends[0][0], ends[1][1] - ends[1][0]

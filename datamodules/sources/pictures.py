@@ -1,18 +1,21 @@
 """One image file -> uint8 pixels, upright, whatever its format and mode; or the reason why not.
 
 Read by Pillow: it gave an exception where torchvision's PNG decoder crashed the process and OpenCV returned half an
-image without a word. Transparency is dropped, as torchvision's own folders do; of an animation the first frame counts.
+image without a word. Plain JPEG files go through `jpeg`, which gives Pillow's pixels. Transparency is dropped, as
+torchvision's own folders do; of an animation the first frame counts.
 """
 
 import struct
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from configs.errors import TooManyBadFiles
+from datamodules.sources import jpeg
 
 MAX_PIXELS = 100_000_000  # refused by their header: 300 MB of memory an image
 # Formats that hold pixels. Not among them: EPS, PDF, WMF and such, which hand the file to another program.
@@ -33,6 +36,21 @@ ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, MemoryError, struct.error, TypeError, IndexError, KeyError),
     *(OverflowError, ZeroDivisionError, AttributeError, NotImplementedError, Image.DecompressionBombError),
 )
+
+
+ORIENTATION = 0x0112  # the EXIF tag
+TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: np.fliplr,
+    3: lambda pixels: np.rot90(pixels, 2),
+    4: np.flipud,
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, 3),
+    7: lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+"""How ``(H, W, ...)`` pixels are made upright."""
+Shrink = Callable[[int, int], int]
+"""From the height and width of an upright picture to how many times smaller it may be decoded: 1, 2, 4 or 8."""
 
 
 class Refused(ValueError):
@@ -65,29 +83,58 @@ def check_header(path: Path) -> tuple[int, int]:
         return image.size
 
 
-def read_picture(path: Path, channels: int) -> torch.Tensor:
+def read_picture(path: Path, channels: int, shrink: Shrink | None = None) -> torch.Tensor:
     """Decode a file.
 
     Args:
         path: the file; its content says its format, not its ending.
         channels: 3 for RGB, 1 for grey.
+        shrink: asked how many times smaller the picture may be; only of files that are decoded faster for it. Without
+            it, and of all others, come all pixels.
 
     Returns:
-        uint8 ``(channels, H, W)``, turned as its EXIF orientation says.
+        uint8 ``(channels, H, W)``, turned as its EXIF orientation says; of a colour file in the order of its pixels,
+        which is how it is resized fastest.
 
     Raises:
         Refused: it is no image, damaged, too large, or of a kind that has no 8-bit meaning.
     """
     try:
         with _opened(path) as opened:
-            opened.load()
-            image = _in_eight_bits(_upright(opened)).convert("RGB" if channels == 3 else "L")
+            pixels = _plain(opened, channels, shrink) if jpeg.is_plain(opened) else None
+            if pixels is None:
+                opened.load()
+                image = _in_eight_bits(_upright(opened)).convert("RGB" if channels == 3 else "L")
+                pixels = np.array(image)
     except Refused:
         raise
     except ERRORS as error:
         raise Refused(_reason(error)) from error
-    pixels = torch.from_numpy(np.array(image))
-    return pixels.permute(2, 0, 1).contiguous() if channels == 3 else pixels[None]
+    found = torch.from_numpy(pixels)
+    return found.permute(2, 0, 1) if channels == 3 else found[None]
+
+
+def _plain(opened: ImageFile.ImageFile, channels: int, shrink: Shrink | None) -> np.ndarray | None:
+    """Decode a plain JPEG file to ``(H, W, 3)`` or ``(H, W)``, or leave it to Pillow."""
+    try:
+        orientation = opened.getexif().get(ORIENTATION, 1)
+    except ERRORS:  # as in `_upright`
+        orientation = 1
+    times = 1
+    if shrink is not None:
+        width, height = opened.size
+        times = shrink(width, height) if orientation in (5, 6, 7, 8) else shrink(height, width)
+    assert opened.fp is not None
+    opened.fp.seek(0)
+    pixels = jpeg.decode(opened.fp.read(), opened, times)
+    if pixels is None:
+        return None
+    if channels == 1 and pixels.ndim == 3:
+        pixels = np.array(Image.fromarray(pixels).convert("L"))  # as of other files; not this one's own luma
+    elif channels == 3 and pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=2)
+    turn = TURNS.get(orientation)
+    return pixels if turn is None else np.ascontiguousarray(turn(pixels))
 
 
 @cache
@@ -97,7 +144,7 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _opened(path: Path) -> Image.Image:
+def _opened(path: Path) -> ImageFile.ImageFile:
     try:
         if path.stat().st_size == 0:
             raise Refused("empty file")

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torchvision.transforms.v2 import functional as v2
 
@@ -11,8 +12,9 @@ def test_by_hand():
     assert flip(image, chosen, dim=-2)[:, 0].tolist() == [[[3, 4], [1, 2]], [[1, 2], [3, 4]]]
 
 
-def test_equals_torchvision_image_by_image_at_the_same_draw():
-    images = torch.randint(0, 256, (50, 3, 9, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("shape", [(3, 9, 7), (3, 128, 131), (1, 140, 130)])  # the last two go image by image
+def test_equals_torchvision_image_by_image_at_the_same_draw(shape):
+    images = torch.randint(0, 256, (50, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     for operation, reference in ((HorizontalFlip(), v2.horizontal_flip), (VerticalFlip(), v2.vertical_flip)):
         chosen = operation.draw(50, torch.Generator().manual_seed(3))
         assert 10 < chosen.sum() < 40

@@ -1,13 +1,19 @@
 """Each image against torchvision's own RandAugment at the same draw, bit for bit."""
 
+from unittest.mock import Mock
+
 import pytest
 import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import RandAugment as Reference
 
+from benchmarks.pictures import photo_crops
+from datamodules.batch import kinds
 from datamodules.batch.kinds import KINDS as ALL
-from datamodules.batch.randaugment import CHOICES, Draws, RandAugment, rand_augment
+from datamodules.batch.kinds import change_each, levels
+from datamodules.batch.randaugment import CHOICES, LEVELS, RANGES, Draws, RandAugment, rand_augment
 
+ALL_NAMES = list(ALL)
 KINDS = dict(list(ALL.items())[:CHOICES])
 SPACE = Reference._AUGMENTATION_SPACE
 
@@ -53,6 +59,37 @@ def test_equals_torchvision_at_every_magnitude_and_sign(name, shape):
         for index, image in enumerate(images):
             expected = reference(image, name, magnitude, bool(negative[0, index]))
             assert torch.equal(out[index], expected), (name, magnitude, index)
+
+
+@pytest.mark.parametrize("shape", [(3, 128, 128), (1, 131, 160), (3, 224, 224)])
+def test_large_images_one_by_one_equal_torchvision_at_every_operation_and_sign(shape, monkeypatch):
+    monkeypatch.setattr(kinds, "change_large", spy := Mock(side_effect=kinds.change_large))
+    images, photos = pictures(6, *shape), photo_crops(2, min(shape[1:]))
+    images[4:, :, : photos.shape[-2], : photos.shape[-1]] = photos[:, : shape[0]]
+    for name in KINDS:
+        operations = torch.full((1, 6), list(KINDS).index(name))
+        negative = torch.arange(6)[None] % 2 == 0
+        for magnitude in (0, 3, 9, 30):
+            out, _ = rand_augment(images, Draws(operations, negative), magnitude=magnitude)
+            for index, image in enumerate(images):
+                expected = reference(image, name, magnitude, bool(negative[0, index]))
+                assert torch.equal(out[index], expected), (name, magnitude, index)
+    assert spy.call_count == 6 * 4 * len(KINDS)
+    out, _ = change_each(images, torch.full((6,), ALL_NAMES.index("invert")), torch.zeros(6))
+    assert torch.equal(out, 255 - images)
+
+
+def test_large_images_are_changed_the_same_with_and_without_maps_and_with_masks():
+    images = pictures(20, 3, 130, 128)
+    images = images.to(memory_format=torch.channels_last)
+    operation, masks = RandAugment(), torch.zeros(20, 130, 128, dtype=torch.int64)
+    draws = operation.draw(20, torch.Generator().manual_seed(3))
+    strengths = levels(RANGES, LEVELS, 130, 128)[:, 9][draws.operations[0]]
+    one, two, three = (
+        change_each(images, draws.operations[0], strengths, **how)[0]
+        for how in ({"mapped": True}, {}, {"masks": masks})
+    )
+    assert torch.equal(one, two) and torch.equal(one, three) and not torch.equal(one, images)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

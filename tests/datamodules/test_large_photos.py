@@ -1,0 +1,85 @@
+"""Photos larger than training wants are decoded smaller, which changes the result by less than can be seen."""
+
+import pytest
+import torch
+
+from benchmarks.pictures import write_jpegs
+from configs.preprocessing import Preprocessing
+from datamodules.folder import Folder
+from datamodules.sources import jpeg, per_image
+
+HOW = Preprocessing(image_size=64, resize=64, interpolation="bilinear", channels=3, mean=(0.5,) * 3, std=(0.2,) * 3)
+CROP = {"random_resized_crop": {"scale": [0.3, 1.0]}}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    root = tmp_path_factory.mktemp("photos")
+    write_jpegs(root, 8, width=640, height=420)
+    return root
+
+
+@pytest.fixture
+def shrinks(monkeypatch):
+    """How many times smaller each file was decoded."""
+    found = []
+
+    def decode(data, image, shrink):
+        found.append(shrink)
+        return plain(data, image, shrink)
+
+    plain = jpeg.decode
+    monkeypatch.setattr(jpeg, "decode", decode)
+    return found
+
+
+def reader(root, tmp_path, recipe, *, how=HOW, split="train", **own):
+    data = Folder(root=root, data_dir=tmp_path, check="off", **own)
+    data.prepare_data()
+    data.configure(batch_size=8, preprocessing=how, recipe=recipe)
+    data.setup("fit")
+    return data._training_reader() if split == "train" else data._evaluation_reader(split)
+
+
+@pytest.mark.parametrize(("recipe", "most"), [(CROP, 3.0), ({}, 1.0)])
+def test_training_decodes_smaller_and_sees_nearly_the_same(recipe, most, photos, shrinks, tmp_path):
+    chosen = torch.arange(8)
+    exact = [reader(photos, tmp_path, recipe, scaled_decode=False)[(epoch, chosen)][0] for epoch in range(3)]
+    assert set(shrinks) == {1}
+    shrinks.clear()
+    scaled = [reader(photos, tmp_path, recipe)[(epoch, chosen)][0] for epoch in range(3)]
+    assert max(shrinks) == 2
+    assert len(shrinks) == 24 and shrinks.count(2) > 12
+    differences = [(one.float() - other.float()).abs().mean().item() for one, other in zip(exact, scaled, strict=True)]
+    # Of 255 grey levels. A crop's place moves by up to a quarter of a pixel of the result.
+    assert 0 < max(differences) < most, differences
+
+
+def test_the_part_is_the_one_that_was_drawn_from_the_whole(photos, shrinks, tmp_path, monkeypatch):
+    """With a resize that takes the nearest pixel, a shifted part would differ by far more."""
+    parts = []
+    scaled = per_image._scaled
+    monkeypatch.setattr(per_image, "_scaled", lambda *one: parts.append((one, scaled(*one))) or parts[-1][1])
+    reader(photos, tmp_path, CROP)[(0, torch.arange(8))]
+    assert parts
+    for (part, whole, decoded), found in parts:
+        shrink = whole[0] / decoded[0]
+        assert 1.9 < shrink < 8.1
+        for drawn, own in zip(part, found, strict=True):
+            assert abs(drawn / shrink - own) <= 1.1
+        assert found[0] + found[2] <= decoded[0] and found[1] + found[3] <= decoded[1]
+
+
+def test_evaluation_and_the_nearest_pixel_decode_everything(photos, shrinks, tmp_path):
+    reader(photos, tmp_path, CROP, split="val")[torch.arange(2)]
+    nearest = Preprocessing(**{**HOW.to_dict(), "interpolation": "nearest"})
+    reader(photos, tmp_path, {}, how=nearest)[(0, torch.arange(8))]
+    assert set(shrinks) == {1}
+
+
+def test_resuming_sees_the_same_crops_whatever_the_worker(photos, tmp_path):
+    one, two = (reader(photos, tmp_path, CROP) for _ in range(2))
+    images, targets = one[(4, torch.arange(8))]
+    for index in range(8):
+        again, target = two[(4, torch.tensor([index]))]
+        assert torch.equal(again[0], images[index]) and target == targets[index]
