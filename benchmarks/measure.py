@@ -1,9 +1,12 @@
 """Compare ways of doing the same work: interleaved rounds, CPU time of one thread, ratios with their spread.
 
-Each benchmark is a module with `run() -> list[Row]`, and runs alone as `python -m benchmarks.NAME`. Nothing asserts a
-time: a shared machine would make it lie.
+Each benchmark is a module with `run() -> list[Row]`, and runs alone as `python -m benchmarks.NAME`; whole numbers
+among the arguments of its `run` are options of that command (`--rounds 9`). `python -m benchmarks.all` runs them all.
+Nothing asserts a time: a shared machine would make it lie.
 """
 
+import argparse
+import inspect
 import json
 import os
 import platform
@@ -134,11 +137,38 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def main(name: str, run: Callable[[], list[Row]]) -> None:
-    """Run one benchmark alone: print its table, write its JSON."""
-    rows = run()
-    RESULTS.mkdir(exist_ok=True)
-    found = {"machine": machine(), "rows": [{**asdict(row), "reached": row.reached} for row in rows]}
-    (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+def main(name: str, run: Callable[..., list[Row]], arguments: Sequence[str] | None = None) -> None:
+    """Run one benchmark alone: print its table, write its JSON.
+
+    Args:
+        name: of the benchmark's module.
+        run: measures; its keyword arguments that are whole numbers can be set on the command line.
+        arguments: the command line; None takes the process's own.
+    """
+    rows = run(**options(name, run, arguments))
+    write_json(name, rows)
     print(table(rows), flush=True)
     sys.exit(0)
+
+
+def options(name: str, run: Callable[..., list[Row]], arguments: Sequence[str] | None = None) -> dict[str, int]:
+    """What the command line says of the whole numbers among the arguments of `run`."""
+    said = (inspect.getdoc(inspect.getmodule(run)) or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=said)
+    for key, parameter in inspect.signature(run).parameters.items():
+        flag = f"--{key.replace('_', '-')}"
+        parser.add_argument(flag, type=int, default=parameter.default, help=f"default: {parameter.default}")
+    return vars(parser.parse_args(arguments))
+
+
+def write_json(name: str, rows: Sequence[Row]) -> None:
+    """Keep what was found, with the machine, the versions and the date."""
+    RESULTS.mkdir(exist_ok=True)
+    found = {"machine": machine(), "rows": [{**asdict(row), "reached": row.reached} for row in rows]}
+    (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def read_json(name: str) -> tuple[dict[str, str], list[Row]]:
+    """Read back what `write_json` kept: the machine, and the rows."""
+    found = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return found["machine"], [Row(**{key: row[key] for key in Row.__dataclass_fields__}) for row in found["rows"]]

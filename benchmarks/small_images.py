@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from benchmarks.measure import Row, compared, interleaved, main, one_thread
+from benchmarks.measure import ROUNDS, Row, compared, interleaved, main, one_thread
 from benchmarks.pictures import photo_crops
 from callbacks.memory import keep_freed_memory
 from configs.preprocessing import Preprocessing
@@ -22,14 +22,16 @@ PLAIN: dict[str, dict] = {"random_crop": {}, "horizontal_flip": {}}
 GOALS = {32: 9.0, 64: 4.0, 96: 2.0}
 
 
-def run() -> list[Row]:
+def run(*, rounds: int = ROUNDS) -> list[Row]:
     """Compare at 32, 64 and 96 pixels."""
     one_thread()
     keep_freed_memory()
     rows = []
     for side, goal in GOALS.items():
         images = photo_crops(2048, side)
-        times = interleaved({"here": partial(ours, images, RECIPE), "torchvision v2 on PIL": per_image(images)})
+        times = interleaved(
+            {"here": partial(ours, images, RECIPE), "torchvision v2 on PIL": per_image(images)}, rounds=rounds
+        )
         what = f"{side} x {side}: crop, flip, RandAugment(2, 9), Cutout, normalise; batch {BATCH}"
         note = f"{BATCH / _median(times['here']):,.0f} images/s"
         rows.append(compared(what, times, ours="here", theirs="torchvision v2 on PIL", goal=goal, note=note))
@@ -38,7 +40,8 @@ def run() -> list[Row]:
                 {
                     "here": partial(ours, images, PLAIN),
                     "gather and normalise": partial(ours, images, {}),
-                }
+                },
+                rounds=rounds,
             )
             what = "32 x 32: crop, flip, normalise"
             note = f"{BATCH / _median(times['here']):,.0f} images/s"
@@ -63,11 +66,18 @@ def ours(images: torch.Tensor, recipe: dict, batches: int = 1) -> torch.Tensor:
 
 def per_image(images: torch.Tensor):
     """The documented torchvision v2 pipeline, one PIL image after another."""
-    from torchvision.transforms import v2
     from torchvision.transforms.v2 import functional
 
-    side = images.shape[-1]
-    pipeline = v2.Compose(
+    pipeline = pil_pipeline(images.shape[-1])
+    pictures = [functional.to_pil_image(image) for image in images[:BATCH]]
+    return lambda: torch.stack([pipeline(picture) for picture in pictures])
+
+
+def pil_pipeline(side: int):
+    """The recipe in torchvision v2, for one PIL image."""
+    from torchvision.transforms import v2
+
+    return v2.Compose(
         [
             v2.RandomCrop(side, padding=side // 8),
             v2.RandomHorizontalFlip(),
@@ -78,8 +88,6 @@ def per_image(images: torch.Tensor):
             v2.Normalize(MEAN, STD),
         ]
     )
-    pictures = [functional.to_pil_image(image) for image in images[:BATCH]]
-    return lambda: torch.stack([pipeline(picture) for picture in pictures])
 
 
 def _median(times: list[float]) -> float:

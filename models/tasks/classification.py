@@ -93,6 +93,13 @@ class Classification(LightningModule):
         """The newest value of each metric, in double precision (Lightning's own copy is single)."""
         self.schedule: Schedule | None = None
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As modules do, which takes long; Lightning notes here which hook runs, forty times a step."""
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K) of normalised images (B, C, H, W); in training perhaps a tuple with auxiliary logits behind.
 

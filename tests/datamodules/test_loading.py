@@ -1,7 +1,9 @@
+import gc
+
 import pytest
 import torch
 
-from datamodules.loading import PADDING, EvaluationBatches, Padded, TrainBatches
+from datamodules.loading import PADDING, EvaluationBatches, Padded, TrainBatches, batch_loader
 from datamodules.randomness import permutation
 
 
@@ -84,3 +86,18 @@ def test_padding_has_a_target_that_no_score_counts():
     found = Padded(Source())[torch.tensor([4, PADDING])]
     assert found[1].tolist() == [7, PADDING] and found[0].shape == (2,)
     assert targets.tolist() == [3, 4, 5, 6, 7], "the source keeps its own"
+
+
+class FrozenObjects:
+    """Counts what the collector of this process leaves alone."""
+
+    def __getitem__(self, indices):
+        return torch.tensor([gc.get_freeze_count()]), indices
+
+
+def test_a_worker_leaves_the_objects_of_the_run_alone():
+    batches = EvaluationBatches(size=4, local_batch_size=2, rank=0, world=1)
+    own = len(gc.get_objects())
+    for count, _ in batch_loader(FrozenObjects(), batches, workers=1):
+        assert int(count) > own / 2
+    assert gc.get_freeze_count() == 0
