@@ -12,7 +12,7 @@ import io
 import statistics
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def run(*, rounds: int = ROUNDS, steps: int = 1000) -> list[Row]:
     batches = [
         (one.float() / 255, labels) for one, labels in zip(images.split(BATCH), targets.split(BATCH), strict=True)
     ]
-    ways = {
+    ways: dict[str, Callable[[], object]] = {
         "bare loop": partial(bare, batches),
         OURS: partial(ours, images, targets),
         BAREBONES: partial(barebones, batches),
@@ -241,7 +241,7 @@ def fitted(task: Plain, batches: Sequence[Batch], *, val: bool = False, **argume
     from torch.utils.data import DataLoader
 
     def loader(part: Any) -> DataLoader:
-        return DataLoader(part, batch_size=None, collate_fn=_as_it_is)
+        return DataLoader(part, batch_size=None, collate_fn=_as_it_is)  # type: ignore[arg-type]  # gets a batch, not a list
 
     with (
         loop_seconds() as taken,
