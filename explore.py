@@ -63,11 +63,12 @@ def look_for_rate(job: Exploration) -> None:
     """The learning-rate range test, or several rates compared; a picture and a table."""
     from callbacks.rate_charts import comparison_chart, range_chart
     from callbacks.rate_finder import best_rate, compare_rates, range_said, range_test, suggest
-    from train import build_data, build_task
+    from train import build_data, build_task, choose_precision
 
     config, own = job.config, job.own
     data, preprocessing = build_data(config)
     task = build_task(config, data, preprocessing)
+    choose_precision(config, data, task)
     about = {"base": config.optimizer.lr, "steps": own["steps"], "arguments": config.trainer.lightning_arguments()}
     title = f"{config.model.name} on {config.data.name}, {config.optimizer.name}, batch size {config.data.batch_size}"
     if own["rates"]:
@@ -107,12 +108,13 @@ def look_for_batch_size(job: Exploration) -> None:
     """The largest batch that fits, and the speed of each size that was tried; a table."""
     from callbacks.batch_finder import largest_batch, recommended, sizes_said
     from callbacks.trial import device_of
-    from train import build_data, build_task
+    from train import build_data, build_task, choose_precision
 
     config, own = job.config, job.own
-    arguments = config.trainer.lightning_arguments()
     data, preprocessing = build_data(config)
     task = build_task(config, data, preprocessing)
+    choose_precision(config, data, task)
+    arguments = config.trainer.lightning_arguments()
     images, device = len(data.splits["train"]), device_of(arguments)
     sizes, limit = largest_batch(
         task,

@@ -5,7 +5,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,7 @@ def fit_and_test(config: "RunConfig", members: "Members") -> dict[str, float]:
     )
     folder = Path(members.decided(lambda: str(run_folder(config))))
     with recording(folder, facts(config, task), members) as record:
+        choose_precision(config, data, task, members=members, say=record.say)
         keep_inputs(record, config, data, task)
         show_stages(record, config, task)
         training = build_training(
@@ -178,10 +179,31 @@ def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -
         ),
         monitor=config.monitor,
         monitor_mode=config.monitor_mode,
-        channels_last=config.trainer.channels_last,
+        channels_last=bool(config.trainer.channels_last),
         card=card,
         **loss_arguments(config, data),
     )
+
+
+def choose_precision(
+    config: "RunConfig", data: Any, task: Any, *, members: "Members | None" = None, say: Callable[[str], None] = print
+) -> None:
+    """Put what is fastest here in place of `trainer.precision=auto`, in configuration, task and checkpoints."""
+    if config.trainer.precision != "auto":
+        return
+    from callbacks.fastest import choose
+    from callbacks.members import Members
+
+    trainer = config.trainer
+    images = config.data.batch_size // ((trainer.processes or 1) * trainer.accumulate_grad_batches)
+
+    def look() -> tuple[str, bool, str]:
+        return choose(task, data, images=images, accelerator=trainer.accelerator, channels_last=trainer.channels_last)
+
+    trainer.precision, trainer.channels_last, line = (members or Members()).decided(look)
+    task.keep_channels_last(trainer.channels_last)
+    task.card["config"] = config.to_plain()
+    say(line)
 
 
 def loss_arguments(config: "RunConfig", data: Any) -> dict[str, Any]:

@@ -326,6 +326,8 @@ def _trainer(config: Settings, written: Set[str]) -> Mistakes:
             ("trainer", "gradient_clip_algorithm"),
             f"={trainer.gradient_clip_algorithm}: needs trainer.gradient_clip_val",
         )
+    if trainer.compile and trainer.precision == "auto":
+        yield ("trainer", "compile"), "=true: trainer.precision=auto tries the net as it is; name a precision"
     if trainer.min_epochs is not None and trainer.min_epochs > trainer.max_epochs:
         yield (
             ("trainer", "min_epochs"),

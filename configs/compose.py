@@ -179,6 +179,7 @@ def _check(
     if stored is not None:
         raw = resume.on_top_of_stored(stored, raw, job)
         wrong = _apply(job, raw, tail)
+        resume.keep_decided(raw, stored)
     world.follow(raw, is_written=checker.is_written)
     wrong += checker.all_mistakes(raw)
     if wrong or composition.problems:

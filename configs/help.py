@@ -34,7 +34,7 @@ COMMON = (
     ("callbacks.early_stopping.patience=5", "stops when monitor=val/accuracy stands still"),
     ("callbacks.ema.decay=0.99", "tests the running average of the weights"),
     ("callbacks.finite.every_n_steps=50", "looks for NaN that often, and before every save"),
-    ("trainer.precision=bf16-mixed", "trainer.* takes any plain argument of Trainer"),
+    ("trainer.precision=bf16-mixed", "or auto: the fastest; trainer.* takes arguments of Trainer"),
     ("logger=wandb logger.project=lightbox", "Weights & Biases, offline without an account"),
     ("logger=tensorboard", "TensorBoard; logger.images=false sends no pictures"),
     ("callbacks.report=null", "no report.html; =true writes one in every run of a grid"),

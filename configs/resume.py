@@ -97,6 +97,20 @@ def on_top_of_stored(
     return raw
 
 
+def keep_decided(raw: dict[str, Any], stored: Mapping[str, Any]) -> None:
+    """Put what a run has decided by itself in place of `auto`: a run that goes on does not decide again.
+
+    Args:
+        raw: the configuration with what is typed now; changed.
+        stored: the run's config.yaml.
+    """
+    trainer, before = raw.get("trainer"), stored.get("trainer")
+    if isinstance(trainer, dict) and isinstance(before, Mapping) and trainer.get("precision") == "auto":
+        trainer["precision"] = before.get("precision")
+        if trainer.get("channels_last") is None:
+            trainer["channels_last"] = before.get("channels_last")
+
+
 def refused_changes(stored: Mapping[str, Any], config: RunConfig) -> Iterator[str]:
     """One line for each key that differs from the stored run and is neither free nor allowed."""
     before, after = dict(_flat(stored)), dict(_flat(config.to_plain()))

@@ -26,7 +26,7 @@ STRATEGIES = Literal[
 ]  # fmt: skip
 PRECISIONS = Literal[
     "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true", "transformer-engine",
-    "transformer-engine-float16", "bf16", "16", "32", "64", 16, 32, 64,
+    "transformer-engine-float16", "bf16", "16", "32", "64", 16, 32, 64, "auto",
 ]  # fmt: skip
 Clock = Annotated[str, StringConstraints(pattern=r"^\d{2,}:\d{2}:\d{2}:\d{2}$")]
 
@@ -79,7 +79,7 @@ class Trainer(Section):
     detect_anomaly: bool = False
     enable_model_summary: bool = False
     reload_dataloaders_every_n_epochs: Annotated[int, Field(ge=0)] = 0
-    channels_last: bool = False
+    channels_last: bool | None = None
     compile: bool = False
     process_timeout: Count = 1800
 

@@ -100,6 +100,12 @@ class Classification(LightningModule):
         else:
             super().__setattr__(name, value)
 
+    def keep_channels_last(self, channels_last: bool) -> None:
+        """Keep images and weights in NHWC memory order from now on, or in NCHW; not a number changes."""
+        if channels_last != self.channels_last:
+            self.net.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+        self.channels_last = channels_last
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K) of normalised images (B, C, H, W); in training perhaps a tuple with auxiliary logits behind.
 
