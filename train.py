@@ -130,6 +130,7 @@ def load_data(config: "RunConfig", *, for_scoring: bool = False) -> Any:
 
 def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -> Any:
     """Introduce data and net to each other (classes, channels, image size); then the data's task."""
+    import torch
     from lightning import seed_everything
 
     from models.build import build_net
@@ -166,7 +167,7 @@ def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -
         "data_fingerprint": data.fingerprint(),
         "config": config.to_plain(),
     }
-    return task_class(data.task)(
+    task = task_class(data.task)(
         net=net,
         class_names=data.class_names,
         optimizer=config.optimizer.to_plain(),
@@ -183,6 +184,10 @@ def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -
         card=card,
         **loss_arguments(config, data),
     )
+    if data.asks_net:
+        size = preprocessing.image_size
+        task.find_feature_map(torch.zeros(2, preprocessing.channels, size, size))
+    return task
 
 
 def choose_precision(

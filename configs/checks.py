@@ -38,7 +38,7 @@ DATA_TARGET = re.compile(r"datamodules(\.[A-Za-z_]\w*)+\.[A-Za-z_]\w*")
 CALLBACK_TARGET = re.compile(r"callbacks(\.[A-Za-z_]\w*)+\.[A-Za-z_]\w*")
 FILLED_IN = frozenset({"root", "data_dir"})  # by train.py, from data.root and paths.data
 FILLED_IN_NETS = frozenset({"num_classes", "in_chans", "in_channels", "pretrained", "weights"})
-FILLED_IN_OPERATIONS = frozenset({"num_classes"})
+FILLED_IN_OPERATIONS = frozenset({"num_classes", "attention"})
 SHARES = frozenset({"p", "padding"})  # of an operation: probabilities, and lengths as parts of the side
 
 
@@ -362,6 +362,7 @@ CHECKS: dict[Callable[[Settings, Set[str]], Mistakes], frozenset[str]] = {
     _unwanted_operations: frozenset({"data", "augment"}),
     recipes.mixing: frozenset({"data", "augment"}),
     recipes.balance: frozenset({"data", "loss"}),
+    recipes.erasing: frozenset({"trainer", "augment"}),
     _monitor: frozenset({"monitor", "monitor_mode"}),
     _schedule: frozenset({"scheduler", "trainer"}),
     _trainer: frozenset({"trainer"}),

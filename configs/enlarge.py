@@ -131,6 +131,10 @@ def _recipe_mistakes(config: RunConfig) -> list[str]:
     if mixing:
         drop = " ".join(f"augment.{name}=null" for name in mixing)
         return [f"augment: {' and '.join(mixing)} mix labels, and a file in a class folder has one; drop: {drop}"]
+    asking = [name for name in config.augment if name in known and signatures.class_value(known[name], "asks_net")]
+    if asking:
+        drop = " ".join(f"augment.{name}=null" for name in asking)
+        return [f"augment: {' and '.join(asking)} asks the net that trains, and none trains here; drop: {drop}"]
     if not config.augment:
         return ["augment: nothing in it is random; name a recipe, such as augment=standard"]
     return []

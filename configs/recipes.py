@@ -39,3 +39,9 @@ def balance(config: Settings, written: Set[str]) -> Mistakes:
     if config.data.balance != "none" and config.loss.class_weights == "balanced":
         key = ("loss", "class_weights") if "loss.class_weights" in written else ("data", "balance")
         yield key, ": data.balance=oversample and loss.class_weights=balanced correct the same twice; set one"
+
+
+def erasing(config: Settings, written: Set[str]) -> Mistakes:
+    """A compiled net cannot be looked into."""
+    if config.trainer.compile and config.augment.get("adversarial_erasing") is not None:
+        yield ("augment", "adversarial_erasing"), ": looks into the net, which trainer.compile=true does not let it"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from configs import sections, transfer_arguments
 from configs.net_arguments import ARGUMENTS
@@ -82,6 +82,12 @@ class Trainer(Section):
     channels_last: bool | None = None
     compile: bool = False
     process_timeout: Count = 1800
+
+    @model_validator(mode="after")
+    def _settle_layout(self) -> Trainer:
+        if self.channels_last is None and self.precision != "auto":  # which chooses it, too
+            self.channels_last = False
+        return self
 
     @property
     def processes(self) -> int | None:

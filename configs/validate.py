@@ -128,8 +128,6 @@ def settle(raw: Mapping[str, Any]) -> RunConfig:
     config = RunConfig.model_validate(dict(raw))
     if config.model.weights == "none" and (config.model.pretrained or _means_default(config)):
         config.model.weights = "default"
-    if config.trainer.channels_last is None and config.trainer.precision != "auto":
-        config.trainer.channels_last = False
     config.dropped_augment = [
         name for name, given in config.augment.items() if given is not None and names.effect(name) in config.data.forbid
     ]

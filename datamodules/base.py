@@ -128,7 +128,9 @@ class ImageDataModule(lightning.LightningDataModule):
         self.preprocessing = preprocessing
         lines = {name: given for name, given in (recipe or {}).items() if given is not None}
         of_batches = {name: given for name, given in lines.items() if not is_per_image(name)}
-        self.recipe: list[Operation] = build_recipe(of_batches, num_classes=len(self.class_names)) if of_batches else []
+        self.recipe: list[Operation] = []
+        if of_batches:
+            self.recipe = build_recipe(of_batches, num_classes=len(self.class_names), attention=self._attention)
         self.image_recipe = build_image_recipe(lines)
         self.operations = list(lines)
         self.splits: dict[str, Source] = {}
@@ -252,6 +254,21 @@ class ImageDataModule(lightning.LightningDataModule):
         for operation in self.recipe:
             images, targets, _ = operation(images, targets, generator=draws)
         return images, targets
+
+    @property
+    def asks_net(self) -> bool:
+        """Whether an operation of the recipe has to ask the net that trains."""
+        return any(getattr(operation, "asks_net", False) for operation in self.recipe)
+
+    def _attention(self, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """What the net that trains looks at in uint8 images, float ``(B, h, w)``."""
+        task: Any = self.trainer.lightning_module if self.trainer else None
+        if task is None:
+            raise UserError(
+                "augment.adversarial_erasing hides what the net that trains looks at, so it works in training alone; "
+                "augment.adversarial_erasing=null leaves it out"
+            )
+        return task.attention(normalise(images, self.effective_preprocessing), targets)
 
     def fit(self, images: torch.Tensor) -> torch.Tensor:
         """Bring arrays to the size and channels that the net reads; files have that from their worker."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from configs.errors import UserError, unknown
@@ -36,6 +36,7 @@ OPERATIONS: dict[str, str] = {
     "random_erasing": "random_erasing:RandomErasing",
     "hide_and_seek": "hiding:HideAndSeek",
     "grid_mask": "hiding:GridMask",
+    "adversarial_erasing": "adversarial_erasing:AdversarialErasing",
     "mixup": "mixup:Mixup",
     "cutmix": "cutmix:CutMix",
     "mosaic": "mosaic:Mosaic",
@@ -48,6 +49,7 @@ class Operation(Protocol):
     Class attributes that an operation may have:
         ranges: argument -> (lowest, highest), a literal, checked before any data is read.
         mixes: its targets become shares of the classes; see `mixing.py`.
+        asks_net: it is given a way to ask the net that trains; see `adversarial_erasing.py`.
     """
 
     def __call__(
@@ -61,7 +63,12 @@ class Operation(Protocol):
         """Return new images, targets and masks; the inputs stay as they are."""
 
 
-def build_recipe(mapping: Mapping[str, Mapping[str, Any] | None], *, num_classes: int) -> list[Operation]:
+def build_recipe(
+    mapping: Mapping[str, Mapping[str, Any] | None],
+    *,
+    num_classes: int,
+    attention: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+) -> list[Operation]:
     """Make the operations of a recipe, in its order; an operation whose arguments are None is left out.
 
     Those that mix images stand together, where the first of them stands: one coin decides between them.
@@ -69,6 +76,7 @@ def build_recipe(mapping: Mapping[str, Mapping[str, Any] | None], *, num_classes
     Args:
         mapping: operation -> arguments.
         num_classes: for operations that ask for it in their constructor.
+        attention: likewise; from images and targets to what a net looks at.
 
     Raises:
         UserError: an operation that does not exist, or arguments that it does not take.
@@ -83,9 +91,10 @@ def build_recipe(mapping: Mapping[str, Mapping[str, Any] | None], *, num_classes
             continue
         file, class_name = OPERATIONS[name].split(":")
         operation = getattr(importlib.import_module(f"datamodules.batch.{file}"), class_name)
-        asks = "num_classes" in inspect.signature(operation).parameters
+        ours = {"num_classes": num_classes, "attention": attention}
+        asked = {key: ours[key] for key in inspect.signature(operation).parameters if key in ours}
         try:
-            made = operation(**arguments, **({"num_classes": num_classes} if asks else {}))
+            made = operation(**arguments, **asked)
         except (TypeError, ValueError) as error:
             raise UserError(f"augment.{name}: {error}") from error
         if not getattr(made, "mixes", False):

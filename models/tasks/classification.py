@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from torchmetrics.classification import MulticlassStatScores
 
 from configs.errors import UserError
+from models.activation_map import class_activation_maps, spatial_module
 from models.freezing import Freezing
 from models.losses import classification_loss, l1_penalty, l2_penalty
 from models.optim import Schedule, build_optimizer
@@ -82,6 +83,8 @@ class Classification(LightningModule):
         self.monitor, self.monitor_mode = monitor, monitor_mode
         self.channels_last = channels_last
         self.card = dict(card or {})
+        self.looks_at: str | None = None
+        """Name of the module in the net whose output `attention` reads."""
         self.features_into: str | None = None
         """Name of the net's head while batches hold what a frozen body hands to it, in place of images."""
         self.scores = {
@@ -116,6 +119,23 @@ class Classification(LightningModule):
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         return self.net(images)
+
+    def find_feature_map(self, images: Tensor) -> None:
+        """Find what `attention` reads, with any images (B, C, S, S) as the net takes them.
+
+        Raises:
+            UserError: the net has no feature map.
+        """
+        name = self.card.get("model", {}).get("name", type(self.net).__name__)
+        self.looks_at = spatial_module(self.net, images, name=name)
+
+    def attention(self, images: Tensor, targets: Tensor) -> Tensor:
+        """How much each place of normalised images (B, C, H, W) speaks for their targets: float (B, h, w)."""
+        assert self.looks_at is not None, "find_feature_map comes first"
+        precision = self.trainer.precision_plugin
+        with precision.forward_context():
+            images = precision.convert_input(images)
+            return class_activation_maps(self, f"net.{self.looks_at}", images, targets)
 
     def train(self, mode: bool = True) -> Self:
         """Switch modes as ever, except that frozen modules stay in evaluation mode."""

@@ -44,6 +44,7 @@ CASES = {
         *("model=airbench", "model.widths=[4,4,6]", "optimizer=sgd", "optimizer.lr=0.05", "optimizer.nesterov=true"),
         *("scheduler=linear", "scheduler.warmup_epochs=0.5"),
     ],
+    "adversarial_erasing": ["augment.adversarial_erasing.p=0.7"],
     "early_stopping": [
         "optimizer=sgd",
         "optimizer.lr=1e-6",
