@@ -25,6 +25,7 @@ from datamodules.loading import batch_loader
 from datamodules.sources.files import FileSource
 from datamodules.sources.packed import PackedStrings
 from datamodules.sources.per_image import PerImage
+from datamodules.sources.pictures import Shrink
 
 BATCH, SIDE, WORKERS, CLASSES = 500, 4, 2, 100
 OURS, THEIRS = "data=folder", "a list of (path, label), as in ImageFolder.samples"
@@ -63,7 +64,7 @@ def name_of(number: int) -> str:
 class Made(FileSource):
     """A table of files whose pictures are made from their names."""
 
-    def image(self, index: int, channels: int) -> torch.Tensor:
+    def image(self, index: int, channels: int, shrink: Shrink | None = None) -> torch.Tensor:
         """A small picture; the path is put together as for a file."""
         path = self.folder / self.keys[index]
         return torch.full((channels, SIDE, SIDE), len(path.name), dtype=torch.uint8)
