@@ -57,7 +57,7 @@ def fit_and_test(config: "RunConfig", members: "Members") -> dict[str, float]:
         run_folder=config.run_folder,
         parent=config.parent,
         resume=config.resume,
-        max_epochs=config.trainer.max_epochs,
+        limits=config.trainer.lightning_arguments(),
         card=task.card,
         allowed=config.resume_allow,
         members=members,
@@ -65,6 +65,7 @@ def fit_and_test(config: "RunConfig", members: "Members") -> dict[str, float]:
     folder = Path(members.decided(lambda: str(run_folder(config))))
     with recording(folder, facts(config, task), members) as record:
         choose_precision(config, data, task, members=members, say=record.say)
+        start.hand_down(record)
         keep_inputs(record, config, data, task)
         show_stages(record, config, task)
         training = build_training(

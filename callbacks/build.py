@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers.logger import Logger
 
 from callbacks.averaging import RunningAverage
 from callbacks.bad_files import BadFiles
 from callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from callbacks.csv_log import CsvLog
+from callbacks.early_stopping import Patience
 from callbacks.enough_batches import EnoughBatches
 from callbacks.features_once import FeaturesOnce
 from callbacks.finite import FiniteCheck
@@ -72,9 +72,7 @@ def build_training(
     if ema := callbacks["ema"]:
         chosen.append(RunningAverage(**ema))
     if stopping := callbacks["early_stopping"]:
-        chosen.append(
-            EarlyStopping(monitor, mode=monitor_mode, check_on_train_epoch_end=True, verbose=False, **stopping)
-        )
+        chosen.append(Patience(monitor=monitor, mode=monitor_mode, **stopping))
     if callbacks["learning_rate"]:
         chosen.append(LearningRateMonitor(**callbacks["learning_rate"]))
     if callbacks["progress"]:

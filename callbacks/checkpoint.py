@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, Timer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from callbacks.finite import refuse_non_finite, refuse_to_save
@@ -122,11 +122,11 @@ class BestCheckpoint(Checkpoint):
         self.metrics: dict[str, float] = {}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Save if this epoch is the best so far."""
-        if not _validated(trainer):
-            return
+        """Save if this epoch is the best so far; one that ended without validation is not compared."""
         refuse_non_finite(trainer, pl_module)
         metrics = dict(pl_module.figures)
+        if self._monitor not in metrics:
+            return
         sign = 1.0 if self._mode == "max" else -1.0
         score = (sign * metrics[self._monitor], -metrics.get("val/loss", 0.0))
         if self.best is None or score > self.best:
@@ -213,7 +213,11 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after everything else of the epoch is done."""
-        self._stop_training = trainer.should_stop
+        out_of_time = any(
+            isinstance(one, Timer) and (one.time_remaining() or 0.0) <= 0.0
+            for one in trainer.callbacks  # type: ignore[attr-defined]
+        )
+        self._stop_training = trainer.should_stop and not out_of_time  # more time may be given
         self._save(trainer, pl_module)
         if (stop := self._signals.agreed()) is not None:
             raise Stopped(stop, agreed=True)
@@ -283,8 +287,3 @@ def _keep(last: Path, previous: Path) -> None:
 def _epoch(trainer: Trainer) -> int:
     """Number of the epoch that is ending, from 0."""
     return trainer.current_epoch
-
-
-def _validated(trainer: Trainer) -> bool:
-    every = trainer.check_val_every_n_epoch or 1
-    return trainer.enable_validation and (_epoch(trainer) + 1) % every == 0

@@ -97,7 +97,7 @@ def score_best(
     record.update(
         metrics=metrics,
         best_epoch=training.best.epoch,
-        epochs=trainer.current_epoch,
+        epochs=trainer.fit_loop.epoch_progress.current.processed,
         steps=trainer.global_step,
         train_seconds=training.throughput.seconds,
         train_samples_per_second=training.throughput.samples_per_second,

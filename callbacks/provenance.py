@@ -56,6 +56,7 @@ class RunRecord:
             "reason": None,
             "exit_code": None,
             **first,
+            "parent": first.get("parent") or before.get("parent"),
             "hardware": hardware(),
             "git": git_state(),
             "packages": {name: _version(name) for name in PACKAGES},

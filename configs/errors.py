@@ -22,6 +22,10 @@ class UserError(ValueError):
         self.messages: tuple[str, ...] = messages
 
 
+class NothingLeft(UserError):
+    """A run that is over was told to go on; in a grid the other jobs may still have something to do."""
+
+
 class TooManyBadFiles(UserError):
     """More files cannot be read than the user allows (`data.max_bad_files`)."""
 

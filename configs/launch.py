@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from configs.errors import UserError, shorten, storage_error, unknown
+from configs.errors import NothingLeft, UserError, shorten, storage_error, unknown
 from configs.stop import Stopped
 from configs.world import OURS, launched
 
@@ -59,10 +59,13 @@ def launch(
 
 
 def _run_all(run: Callable[[Any], Any], jobs: list[Any]) -> int:
-    """One job after the other; the code of the first that failed."""
+    """One job after the other; the code of the first that failed.
+
+    A grid that was stopped goes on by the same line: its jobs that are over are told and passed over, but not all.
+    """
     world = launched()
     speaks = world is None or world.rank == 0
-    first_failure = 0
+    first_failure = over = 0
     for index, config in enumerate(jobs):
         if len(jobs) > 1 and speaks:
             print(f"job {index + 1}/{len(jobs)}: {' '.join(config.command)}", flush=True)
@@ -72,6 +75,10 @@ def _run_all(run: Callable[[Any], Any], jobs: list[Any]) -> int:
             run(config)
         except (Exception, Stopped) as error:
             code = _report(error, config.traceback)
+            if isinstance(error, NothingLeft):
+                over += 1
+                if over < len(jobs):
+                    continue
             first_failure = first_failure or code
             if code > SIGNALLED:  # stopped by a person or a scheduler, who means the whole grid
                 return code

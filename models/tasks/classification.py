@@ -93,7 +93,8 @@ class Classification(LightningModule):
         }
         self.sums: dict[str, Tensor] = {}
         self.figures: dict[str, float] = {}
-        """The newest value of each metric, in double precision (Lightning's own copy is single)."""
+        """The epoch's newest value of each metric, in double precision (Lightning's own copy is single): no `val/...` in
+        an epoch without validation."""
         self.schedule: Schedule | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -149,8 +150,9 @@ class Classification(LightningModule):
         self.freezing.start_epoch(self.current_epoch)
 
     def on_train_epoch_start(self) -> None:
-        """Start the epoch's sums at zero; an epoch that is gone on with keeps those of its checkpoint."""
+        """Start the epoch's sums and figures; an epoch that is gone on with keeps those of its checkpoint."""
         self.freezing.start_epoch(self.current_epoch)
+        self.figures.clear()
         self._start("train")
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -225,8 +227,10 @@ class Classification(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what makes the file stand alone, and the sums of an epoch that is not over, a row a process."""
+        """Add what makes the file stand alone, and what an epoch that is not over has found: figures, and sums, a row a
+        process."""
         checkpoint["lightbox"] = self.card
+        checkpoint["figures"] = dict(self.figures)
         checkpoint["train_sums"] = None
         if "train" in self.sums:
             rows = [self.sums["train"]]
@@ -236,12 +240,13 @@ class Classification(LightningModule):
             checkpoint["train_sums"] = torch.stack(rows).cpu()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the sums of an epoch that was interrupted, as this process left them.
+        """Take up figures and sums of an epoch that was interrupted, as this process left them.
 
         Raises:
             UserError: the optimiser's state is of parameter groups that this transfer mode does not have.
         """
         self._refuse_other_groups(checkpoint)
+        self.figures = dict(checkpoint.get("figures", {}))
         rows = checkpoint.get("train_sums")
         if rows is None:
             return

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import yaml
 
-from configs.errors import UserError, nearest, shorten, unknown
+from configs.errors import NothingLeft, UserError, nearest, shorten, unknown
 from configs.launch import launch
 
 
@@ -68,6 +68,16 @@ def test_a_grid_goes_on_after_a_failed_job_and_keeps_its_code() -> None:
 
     assert launch(run, ["-m", "seed=0,1,2,3"]) == 2
     assert seen == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("over", "code"), [(1, 0), (2, 0), (3, 2)])
+def test_jobs_of_a_grid_that_are_over_are_passed_over_but_not_all(over: int, code: int, capsys: Any) -> None:
+    def run(config: Any) -> None:
+        if config.seed < over:
+            raise NothingLeft("nothing is left to train")
+
+    assert launch(run, ["-m", "seed=0,1,2"]) == code
+    assert capsys.readouterr().err.count("nothing is left to train") == over
 
 
 def test_no_job_of_a_grid_starts_before_all_are_checked() -> None:

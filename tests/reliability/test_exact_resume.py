@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import torch
 
 from callbacks.finite import NumericError
 from callbacks.signals import Stopped
-from configs.errors import UserError
+from configs.errors import NothingLeft, UserError
 from models.tasks.classification import Classification
 from train import train
 
@@ -45,6 +47,14 @@ CASES = {
         *("scheduler=linear", "scheduler.warmup_epochs=0.5"),
     ],
     "adversarial_erasing": ["augment.adversarial_erasing.p=0.7"],
+    "sparse_validation": [
+        "optimizer=adam",
+        "scheduler=plateau",
+        "scheduler.patience=0",
+        "trainer.check_val_every_n_epoch=2",
+        "callbacks.early_stopping.patience=1",
+    ],
+    "inner_validation": ["trainer.val_check_interval=4", "callbacks.early_stopping.patience=1"],
     "early_stopping": [
         "optimizer=sgd",
         "optimizer.lr=1e-6",
@@ -98,27 +108,42 @@ def assert_same_end(runs: Path, one: str, other: str) -> None:
     for key in ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers"):
         assert same(first.get(key), second.get(key)), key
     assert (first["epoch"], first["global_step"]) == (second["epoch"], second["global_step"])
-    best = "BestCheckpoint", "EarlyStopping"
+    best = "BestCheckpoint", "Patience"
     for key, state in first["callbacks"].items():
         if key.startswith(best):
             assert same(state, second["callbacks"][key]), key
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of runs in which a case was trained without a stop, under its name."""
+    runs = tmp_path_factory.mktemp("undisturbed")
+
+    @cache
+    def trained(case: str) -> Path:
+        train([*SMALL, *CASES[case], f"paths.runs={runs}", f"name={case}"])
+        return runs
+
+    return trained
+
+
 @pytest.mark.parametrize("batch", [1, STEPS + 3, 2 * STEPS], ids=["first-step", "mid-epoch", "epoch-end"])
 @pytest.mark.parametrize("case", list(CASES))
-def test_interrupted_equals_undisturbed(case: str, batch: int, tmp_path: Path, stop_at: Any, request: Any) -> None:
-    overrides = [*SMALL, *CASES[case], f"paths.runs={tmp_path}"]
-    train([*overrides, "name=whole"])
+def test_interrupted_equals_undisturbed(
+    case: str, batch: int, undisturbed: Callable[[str], Path], stop_at: Any
+) -> None:
+    runs, cut = undisturbed(case), f"{case}-{batch}"
+    overrides = [*SMALL, *CASES[case], f"paths.runs={runs}", f"name={cut}", "resume=auto"]
     stop_at(batch)
     with pytest.raises(Stopped) as stopped:
-        train([*overrides, "name=cut", "resume=auto"])
+        train(overrides)
     assert stopped.value.exit_code == 143
-    assert summary(tmp_path, "cut")["status"] == "interrupted"
-    train([*overrides, "name=cut", "resume=auto"])
-    assert_same_end(tmp_path, "whole", "cut")
-    assert summary(tmp_path, "cut")["resumes"] == 1
-    whole, cut = (next(tmp_path.glob(f"*/{name}/metrics.csv")).read_text() for name in ("whole", "cut"))
-    assert whole == cut
+    assert summary(runs, cut)["status"] == "interrupted"
+    train(overrides)
+    assert_same_end(runs, case, cut)
+    assert summary(runs, cut)["resumes"] == 1
+    one, other = (next(runs.glob(f"*/{name}/metrics.csv")).read_text() for name in (case, cut))
+    assert one == other
 
 
 def test_negative_control_another_seed_after_the_stop_is_noticed(tmp_path: Path, stop_at: Any) -> None:
@@ -176,19 +201,59 @@ def test_other_data_under_the_same_run_is_refused(tmp_path: Path) -> None:
         train([*overrides, "resume=auto"])
 
 
-def test_resume_best_is_a_new_run_that_names_its_parent(tmp_path: Path) -> None:
+def test_resume_best_goes_on_with_the_history_of_its_parent(tmp_path: Path) -> None:
     overrides = [*SMALL, *CASES["plateau"], f"paths.runs={tmp_path}"]
+    train([*overrides, "name=whole", "trainer.max_epochs=6"])
     train([*overrides, "name=parent"])
     train(["resume=best", f"paths.runs={tmp_path}", "name=child", "trainer.max_epochs=6"])
-    found = summary(tmp_path, "child")
-    assert Path(found["parent"]).name == "parent"
-    assert found["metrics"]["val/accuracy"] >= summary(tmp_path, "parent")["metrics"]["val/accuracy"]
+    assert_same_end(tmp_path, "whole", "child")
+    whole, child = summary(tmp_path, "whole"), summary(tmp_path, "child")
+    assert Path(child["parent"]).name == "parent"
+    for key in ("metrics", "best_epoch", "epochs", "steps"):
+        assert child[key] == whole[key], key
+    one, other = (next(tmp_path.glob(f"*/{name}/metrics.csv")).read_text() for name in ("whole", "child"))
+    assert one == other
 
 
-def test_a_run_that_is_over_is_not_run_again(tmp_path: Path) -> None:
-    overrides = [*SMALL, f"paths.runs={tmp_path}", "name=whole", "trainer.max_epochs=1", "resume=auto"]
+def test_resume_best_keeps_a_best_that_is_not_beaten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    still = ["model=softmax", "optimizer=sgd", "optimizer.lr=1e-30", "callbacks.early_stopping.patience=2"]
+    runs = f"paths.runs={tmp_path}"
+    train([*(one for one in SMALL if not one.startswith(("model", "test="))), *still, runs, "name=parent"])
+    parent = summary(tmp_path, "parent")
+    assert (parent["best_epoch"], parent["epochs"]) == (0, 3)
+    with monkeypatch.context() as broken, pytest.raises(RuntimeError):
+        broken.setattr(Classification, "training_step", lambda *_: (_ for _ in ()).throw(RuntimeError("power cut")))
+        train(["resume=best", runs, "name=child"])
+    train(["resume=child", runs])  # it had saved nothing of its own
+    child = summary(tmp_path, "child")
+    assert Path(child["parent"]).name == "parent" and child["resumes"] == 1
+    for key in ("metrics", "best_epoch", "epochs", "steps", "test/accuracy_interval", "status"):
+        assert child[key] == parent[key], key
+    one, other = (next(tmp_path.glob(f"*/{name}/checkpoints/best.ckpt")) for name in ("parent", "child"))
+    assert one.read_bytes() == other.read_bytes()
+    assert_same_end(tmp_path, "parent", "child")
+
+
+@pytest.mark.parametrize(
+    ("limit", "said", "more"),
+    [
+        ("trainer.max_epochs=1", r"epoch 1 of 1.*raise trainer.max_epochs", ["trainer.max_epochs=2"]),
+        ("trainer.max_steps=9", r"step 9 of 9.*raise trainer.max_steps", ["trainer.max_steps=11"]),
+        ("trainer.max_time={seconds: 0.01}", "is over; .*raise trainer.max_time", ["trainer.max_time={seconds: 99}"]),
+    ],
+)
+def test_a_run_that_is_over_is_not_run_again(limit: str, said: str, more: list[str], tmp_path: Path) -> None:
+    overrides = [*SMALL, limit, "scheduler=constant", f"paths.runs={tmp_path}", "name=whole", "resume=auto"]
     train(overrides)
-    with pytest.raises(UserError, match=r"epoch 1 of 1.*raise trainer.max_epochs"):
+    steps = summary(tmp_path, "whole")["steps"]
+    with pytest.raises(NothingLeft, match=said):
         train(overrides)
-    train([*overrides, "trainer.max_epochs=2", "scheduler.restart=true"])
-    assert summary(tmp_path, "whole")["epochs"] == 2
+    train([*overrides, *more, "resume_allow=[trainer.max_steps]"])
+    assert summary(tmp_path, "whole")["steps"] > steps
+
+
+def test_a_run_that_stopped_early_is_over(tmp_path: Path) -> None:
+    overrides = [*SMALL, *CASES["early_stopping"], f"paths.runs={tmp_path}", "name=whole", "resume=auto"]
+    train(overrides)
+    with pytest.raises(NothingLeft, match=r"epoch \d of 9, stopped early; nothing is left to train: resume=best"):
+        train(overrides)
