@@ -94,10 +94,11 @@ def score_best(
             flush=True,
         )
     trainer = training.trainer
+    epochs: Any = trainer.fit_loop.epoch_progress.current  # `current_epoch` lags where max_steps ends the training
     record.update(
         metrics=metrics,
         best_epoch=training.best.epoch,
-        epochs=trainer.fit_loop.epoch_progress.current.processed,
+        epochs=epochs.processed,
         steps=trainer.global_step,
         train_seconds=training.throughput.seconds,
         train_samples_per_second=training.throughput.samples_per_second,

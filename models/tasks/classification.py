@@ -93,8 +93,10 @@ class Classification(LightningModule):
         }
         self.sums: dict[str, Tensor] = {}
         self.figures: dict[str, float] = {}
-        """The epoch's newest value of each metric, in double precision (Lightning's own copy is single): no `val/...` in
-        an epoch without validation."""
+        """The epoch's newest value of each metric, in double precision (Lightning's own copy is single).
+
+        There is no `val/...` in an epoch without validation.
+        """
         self.schedule: Schedule | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -227,8 +229,7 @@ class Classification(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what makes the file stand alone, and what an epoch that is not over has found: figures, and sums, a row a
-        process."""
+        """Add what makes the file stand alone, and what an open epoch has found: figures, and sums, a row a process."""
         checkpoint["lightbox"] = self.card
         checkpoint["figures"] = dict(self.figures)
         checkpoint["train_sums"] = None
