@@ -10,7 +10,10 @@ from comparison.significance import Spread, spread
 from configs.compare import Condition
 from configs.errors import UserError, nearest
 
-INERT = ("seed", "name", "experiment", "debug", "resume", "resume_allow", "traceback", "data.root", "data.num_workers")
+INERT = (
+    *("seed", "name", "experiment", "debug", "resume", "resume_allow", "traceback"),
+    *("data.root", "data.num_workers", "data.persistent_workers"),
+)
 """Keys that name a run or say where and how it is computed, not what: no row and no column is made of them."""
 INERT_SECTIONS = (
     *("paths.", "logger.", "callbacks.progress", "callbacks.report", "callbacks.learning_rate", "callbacks.checkpoint"),

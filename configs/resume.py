@@ -22,6 +22,7 @@ FREE = (
     *("experiment", "debug", "test", "resume", "resume_allow", "traceback", "paths", "logger", "callbacks"),
     *(
         "data.num_workers",
+        "data.persistent_workers",
         "data.root",
         "data.near_duplicates",
         "data.max_bad_files",

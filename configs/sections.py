@@ -133,6 +133,7 @@ class Data(Section):
     root: AnyPath | None = None
     batch_size: Count = 64
     num_workers: Annotated[int, Field(ge=0, le=256)] = 0
+    persistent_workers: bool = True
     image_size: Annotated[int, Field(ge=1, le=8192)] | None = None
     resize: Annotated[int, Field(ge=1, le=8192)] | None = None
     interpolation: Literal["bilinear", "bicubic", "nearest"] | None = None
@@ -158,7 +159,7 @@ class Data(Section):
         """What every data set is asked for: batches, splits, subset."""
         return self.model_dump(
             include={
-                *("batch_size", "num_workers", "val_fraction", "split_seed"),
+                *("batch_size", "num_workers", "persistent_workers", "val_fraction", "split_seed"),
                 *("fraction", "per_class", "test_images", "test_views", "overfit_batches", "balance"),
             }
         )

@@ -83,6 +83,7 @@ class ImageDataModule(lightning.LightningDataModule):
         seed: int = 0,
         batch_size: int = 128,
         num_workers: int = 0,
+        persistent_workers: bool = True,
         val_fraction: float = 0.1,
         split_seed: int = 0,
         fraction: float = 1.0,
@@ -101,6 +102,7 @@ class ImageDataModule(lightning.LightningDataModule):
             batch_size: images per optimiser step, over all processes and accumulation steps.
             num_workers: processes that decode files and apply per-image operations; ignored (with a warning) where
                 there are none of either.
+            persistent_workers: whether they stay between epochs.
             val_fraction: share of each class of the training images that is held out for validation.
             split_seed: of the validation cut and of the subset.
             fraction: share of the remaining training images to keep.
@@ -117,6 +119,7 @@ class ImageDataModule(lightning.LightningDataModule):
         self.seed = seed
         self.batch_size = batch_size
         self.num_workers = num_workers
+        self.persistent_workers = persistent_workers
         self.val_fraction = val_fraction
         self.split_seed = split_seed
         self.fraction = fraction
@@ -205,7 +208,8 @@ class ImageDataModule(lightning.LightningDataModule):
             balanced=self.splits["train"].targets if self.balance == "oversample" else None,
         )
         reader = self._training_reader() if features is None else features
-        return batch_loader(reader, batches, workers=self.num_workers if batches.with_epoch else 0)
+        workers = self.num_workers if batches.with_epoch else 0
+        return batch_loader(reader, batches, workers=workers, persistent=self.persistent_workers)
 
     def val_dataloader(self) -> DataLoader:
         """Return the validation images in order."""
@@ -395,7 +399,8 @@ class ImageDataModule(lightning.LightningDataModule):
             return batch_loader(self.features[split], batches)
         workers = 0 if self.in_memory else self.num_workers
         reader = self._evaluation_reader(split)
-        return batch_loader(Padded(reader) if world > 1 else reader, batches, workers=workers)
+        reader = Padded(reader) if world > 1 else reader
+        return batch_loader(reader, batches, workers=workers, persistent=self.persistent_workers)
 
     def images_in_order(self, split: str) -> Iterator[Batch]:
         """Yield all images of a split as loaders give them for evaluation, uint8, with their targets."""

@@ -115,10 +115,11 @@ class Padded:
         return images, targets.masked_fill(indices == PADDING, PADDING)
 
 
-def batch_loader(source: Any, batches: Sampler[Any], *, workers: int = 0) -> DataLoader:
+def batch_loader(source: Any, batches: Sampler[Any], *, workers: int = 0, persistent: bool = True) -> DataLoader:
     """Return a loader that indexes ``source`` by whole batches: arrays in this process, files in ``workers`` more.
 
-    A worker makes whole batches, and they arrive in the sampler's order, however many workers there are.
+    A worker makes whole batches, and they arrive in the sampler's order, however many workers there are. Those that are
+    ``persistent`` stay from one epoch to the next.
     """
     return DataLoader(
         source,  # indexed by what the sampler yields, not by an int
@@ -126,7 +127,7 @@ def batch_loader(source: Any, batches: Sampler[Any], *, workers: int = 0) -> Dat
         sampler=batches,
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # gets a batch, not a list
         num_workers=workers,
-        persistent_workers=workers > 0,
+        persistent_workers=persistent and workers > 0,
         worker_init_fn=_start_worker,
         pin_memory=torch.cuda.is_available(),
         # Else every iterator takes a number from the global generator.
