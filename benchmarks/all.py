@@ -50,7 +50,7 @@ def page(results: Sequence[str]) -> str:
             continue
         machine, rows = read_json(name)
         machines[name] = machine
-        lines += [line(row, f"python -m benchmarks.{name}", machine["date"]) for row in rows]
+        lines += [line(row, machine["command"], machine["date"]) for row in rows]
     text = [INTRODUCTION, *measured_on(machines)]
     text += [
         "",

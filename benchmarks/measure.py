@@ -145,8 +145,9 @@ def main(name: str, run: Callable[..., list[Row]], arguments: Sequence[str] | No
         run: measures; its keyword arguments that are whole numbers can be set on the command line.
         arguments: the command line; None takes the process's own.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
     rows = run(**options(name, run, arguments))
-    write_json(name, rows)
+    write_json(name, rows, arguments)
     print(table(rows), flush=True)
     sys.exit(0)
 
@@ -161,14 +162,18 @@ def options(name: str, run: Callable[..., list[Row]], arguments: Sequence[str] |
     return vars(parser.parse_args(arguments))
 
 
-def write_json(name: str, rows: Sequence[Row]) -> None:
-    """Keep what was found, with the machine, the versions and the date."""
+def write_json(name: str, rows: Sequence[Row], arguments: Sequence[str] = ()) -> None:
+    """Keep what was found, with the command, the machine, the versions and the date."""
     RESULTS.mkdir(exist_ok=True)
-    found = {"machine": machine(), "rows": [{**asdict(row), "reached": row.reached} for row in rows]}
+    command = " ".join(("python -m", f"benchmarks.{name}", *arguments))
+    found = {
+        "machine": {"command": command, **machine()},
+        "rows": [{**asdict(row), "reached": row.reached} for row in rows],
+    }
     (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def read_json(name: str) -> tuple[dict[str, str], list[Row]]:
-    """Read back what `write_json` kept: the machine, and the rows."""
+    """Read back what `write_json` kept: command and machine, and the rows."""
     found = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     return found["machine"], [Row(**{key: row[key] for key in Row.__dataclass_fields__}) for row in found["rows"]]

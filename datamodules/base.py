@@ -8,6 +8,7 @@ This version holds single-label, 8-bit images.
 """
 
 import itertools
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from datamodules.batch import Operation, build_recipe
 from datamodules.image import build_image_recipe, is_per_image
 from datamodules.loading import EvaluationBatches, Padded, TrainBatches, batch_loader
 from datamodules.randomness import generator, key
+from datamodules.sources.arrays import ArraySource
 from datamodules.sources.per_image import PerImage
 from datamodules.sources.source import Source
 from datamodules.transforms import fit_to, normalise
@@ -36,11 +38,14 @@ warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*"
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
+FITTED_AT_MOST = 2**27
+"""Bytes of a split in memory that is brought to the net's size as a whole: once in a run, not in every epoch."""
+
 
 class ImageDataModule(lightning.LightningDataModule):
     """Turn a subclass's `sources` into stratified splits, loaders and normalised batches.
 
-    Loaders give images uint8 ``(B, C, H, W)`` at the data's own size and targets int64 ``(B,)``;
+    Loaders give images uint8 ``(B, C, H, W)``, at the data's own size or at the net's, and targets int64 ``(B,)``;
     `on_after_batch_transfer` makes them float32 ``(B, channels, image_size, image_size)`` on the device.
 
     Class attributes of a subclass:
@@ -137,6 +142,7 @@ class ImageDataModule(lightning.LightningDataModule):
         self.image_recipe = build_image_recipe(lines)
         self.operations = list(lines)
         self.splits: dict[str, Source] = {}
+        self._fitted: dict[str, Source] = {}
         self.features: dict[str, TensorDataset] = {}
         """Split -> what loaders give in place of images: what a frozen net has made of them, and their targets."""
         self._fingerprint = ""
@@ -276,7 +282,9 @@ class ImageDataModule(lightning.LightningDataModule):
 
     def fit(self, images: torch.Tensor) -> torch.Tensor:
         """Bring arrays to the size and channels that the net reads; files have that from their worker."""
-        return fit_to(images, self.effective_preprocessing) if self.in_memory else images
+        if not self.in_memory or (self._must_fit and tuple(images.shape[1:]) == self._net_shape):
+            return images
+        return fit_to(images, self.effective_preprocessing)
 
     def augmentation_draws(self, *, images: int, draws: int) -> tuple[list[Batch], list[str]]:
         """Draw the augmentation of a few training images, to be looked at.
@@ -319,14 +327,38 @@ class ImageDataModule(lightning.LightningDataModule):
     def _training_reader(self) -> Any:
         """What makes training batches: the arrays, or what workers do to each image."""
         if self.in_memory and not self.image_recipe:
-            return self.splits["train"]
+            return self._arrays("train")
         fit = None if self.in_memory else self.effective_preprocessing
         return PerImage(self.splits["train"], fit=fit, operations=self.image_recipe, seed=self.seed)
 
     def _evaluation_reader(self, split: str) -> Any:
         """What makes batches in which nothing is random."""
+        if self.in_memory:
+            # What scores a trained net may change the images first, at their own size.
+            again_and_again = split == "val" and self.trainer is not None
+            return self._arrays(split) if again_and_again else self.splits[split]
+        return PerImage(self.splits[split], fit=self.effective_preprocessing)
+
+    def _arrays(self, split: str) -> Source:
+        """The arrays of a split, brought to the net's size once where they stay small; else each batch is, by `fit`."""
         source = self.splits[split]
-        return source if self.in_memory else PerImage(source, fit=self.effective_preprocessing)
+        if not (isinstance(source, ArraySource) and self._must_fit):
+            return source
+        if len(source) * math.prod(self._net_shape) > FITTED_AT_MOST:
+            return source
+        if split not in self._fitted:
+            images = torch.cat([fit_to(part, self.effective_preprocessing) for part in source.images.split(1024)])
+            self._fitted[split] = ArraySource(images, source.targets, source.keys)
+        return self._fitted[split]
+
+    @property
+    def _net_shape(self) -> tuple[int, int, int]:
+        how = self.effective_preprocessing
+        return how.channels, how.image_size, how.image_size
+
+    @property
+    def _must_fit(self) -> bool:
+        return self._net_shape != (self.channels, self.image_size, self.image_size)
 
     @property
     def effective_preprocessing(self) -> Preprocessing:

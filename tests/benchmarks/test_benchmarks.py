@@ -109,13 +109,13 @@ def test_the_page_has_each_row_its_command_and_what_is_missing(results):
         compared("some work", {"a": [1.0], "b": [3.0]}, ours="a", theirs="b", goal=2.0, note="300 images/s"),
         compared("other work", {"a": [1.0], "b": [3.0]}, ours="a", theirs="b", goal=0.1, lower_is_better=True),
     ]
-    write_json("fit", rows)
+    write_json("fit", rows, ["--rounds", "3"])
     machine, back = read_json("fit")
     assert back == rows
     assert json.loads((results / "fit.json").read_text())["rows"][0]["reached"] is True
     page = every.page(["fit", "loader"])
-    head = "| some work | b | at least 2 | 3.00 | 3.00 to 3.00 | reached; 300 images/s | `python -m benchmarks.fit` |"
-    assert head in page
+    head = "| some work | b | at least 2 | 3.00 | 3.00 to 3.00 | reached; 300 images/s |"
+    assert f"{head} `python -m benchmarks.fit --rounds 3` |" in page
     assert "| other work | b | at most 0.1 | 0.33 | 0.33 to 0.33 | **missed** |" in page
     assert "Not measured: `loader`." in page
     assert f"- {machine['processor']}; {machine['system']}; {machine['packages']}: fit" in page

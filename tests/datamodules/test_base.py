@@ -221,6 +221,24 @@ def test_preprocessing_sizes_and_channels_hold_for_training_and_evaluation():
         assert images.abs().max() == pytest.approx(1, abs=1e-6)
 
 
+def test_small_arrays_are_brought_to_size_once_and_give_the_same_batches(monkeypatch):
+    preprocessing = Preprocessing(
+        image_size=32, resize=36, interpolation="bilinear", channels=3, mean=(0.5,) * 3, std=(0.5,) * 3
+    )
+
+    def batches(most: int) -> tuple[torch.Size, torch.Tensor]:
+        monkeypatch.setattr("datamodules.base.FITTED_AT_MOST", most)
+        data = digits(preprocessing=preprocessing, recipe=LIGHT, batch_size=64)
+        loaded = list(data.train_dataloader())
+        made = [data.train_batch(batch, step=step)[0] for step, batch in enumerate(loaded)]
+        assert data.plain_batch("val", torch.arange(3))[0].shape == (3, 3, 32, 32)
+        return loaded[0][0].shape, torch.stack(made)
+
+    (once, first), (each, second) = batches(2**27), batches(0)
+    assert (tuple(once), tuple(each)) == ((64, 3, 32, 32), (64, 1, 8, 8))
+    assert torch.equal(first, second)
+
+
 class Own(ImageDataModule):
     """A forker's data set with a validation set of its own and no test set."""
 
