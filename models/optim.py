@@ -96,14 +96,21 @@ def build_optimizer(
         raise UserError(unknown("optimizer", name, OPTIMIZERS))
     if "betas" in own:
         own["betas"] = tuple(own["betas"])
+    parameters = [parameter for group in groups for parameter in group["params"]]
     if fused is None:
-        parameters = [parameter for group in groups for parameter in group["params"]]
         fused = all(
             parameter.device.type in FUSED.get(name, ()) and parameter.is_floating_point() for parameter in parameters
         )
     if fused:
         own["fused"] = True
-    return OPTIMIZERS[name](groups, **own)
+    optimizer = OPTIMIZERS[name](groups, **own)
+    if all(parameter.device.type == "cpu" for parameter in parameters):
+        optimizer._accelerator_graph_capture_health_check = _no_graph  # type: ignore[method-assign]
+    return optimizer
+
+
+def _no_graph() -> None:
+    """In place of torch's look, in each step, whether a GPU captures a graph: 0.2 ms on a machine without one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -367,3 +367,19 @@ def test_a_longer_run_goes_on_along_the_new_curve():
         "cosine", TOTAL, total_steps=2 * TOTAL, steps_per_epoch=STEPS_PER_EPOCH, **ARGUMENTS["cosine"]
     )
     assert longer.param_groups[0]["lr"] == expected
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_a_step_on_the_cpu_does_not_look_for_gpus(name, monkeypatch):
+    weight = torch.nn.Parameter(torch.ones(3))
+    weight.grad = torch.ones(3)
+    optimizer = build_optimizer([{"params": [weight], "lr": 0.1, "weight_decay": 0.0}], name=name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("it looked for GPUs"))
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: pytest.fail("it looked for GPUs"))
+    optimizer.step()
+    monkeypatch.undo()
+    other = torch.nn.Parameter(torch.ones(3))
+    other.grad = torch.ones(3)
+    own = {"fused": True} if optimizer.defaults.get("fused") else {}
+    OPTIMIZERS[name]([{"params": [other], "lr": 0.1, "weight_decay": 0.0}], **own).step()
+    assert torch.equal(weight, other)
