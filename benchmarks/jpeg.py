@@ -36,6 +36,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HOW = Preprocessing(image_size=SIZE, resize=256, interpolation="bilinear", channels=3, mean=MEAN, std=STD)
 RECIPE: dict[str, dict] = {"random_resized_crop": {}, "horizontal_flip": {}, "randaugment": {}}
 SMALL, PHONE = (500, 375), (4000, 3000)
+CACHED = "from the decoded cache"
 THEIRS = "PIL + torchvision v2 per sample"
 
 
@@ -50,12 +51,15 @@ def run() -> list[Row]:
             paths = write_jpegs(folder, count, width=width, height=height)
             ways: dict[str, Callable[[], object]] = {
                 "here": epoch_of(folder, count),
+                CACHED: epoch_of(folder, count, cache=Path(scratch) / "cache"),
                 "here, all pixels decoded": epoch_of(folder, count, scaled_decode=False),
                 THEIRS: partial(per_sample, paths, reference()),
             }
             times = interleaved(ways, rounds=7)
             what = f"JPEG {width}x{height} -> {SIZE}: crop, flip, RandAugment(2, 9), normalise"
             rows.append(compared(what, times, ours="here", theirs=THEIRS, goal=goal, note=_rate(times["here"], count)))
+            note = _rate(times[CACHED], count)
+            rows.append(compared(f"{what}; {CACHED}", times, ours=CACHED, theirs=THEIRS, goal=goal and 4.0, note=note))
             rows.append(compared(what, times, ours="here", theirs="here, all pixels decoded"))
         return rows
 

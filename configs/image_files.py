@@ -30,6 +30,11 @@ def mistakes(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield "near_duplicates", f"={bits}: must be from 0 to {MOST_BITS}, of 64 bits"
         elif check in ("quick", "off"):
             yield "near_duplicates", f"={bits} decodes every file, but data.check={check}; take auto or full"
+    side: Any = data.get("cache_side")
+    if isinstance(side, int) and side < 1:
+        yield "cache_side", f"={side}: must be a number of pixels, from 1 on"
+    if side is not None and data.get("cache") is None:
+        yield "cache_side", f"={side}: does nothing without data.cache=FOLDER"
     bad: Any = data.get("max_bad_files")
     if _is_number(bad) and (bad < 0 or (isinstance(bad, float) and bad >= 1)):
         yield "max_bad_files", f"={bad}: must be a whole number of files from 0 on, or a share from 0.0 to below 1.0"

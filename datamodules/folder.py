@@ -25,6 +25,8 @@ class Folder(ImageFiles):
         max_bad_files: how many files may be unreadable, as a number or a share below 1.0; see `ImageFiles`.
         test_fraction: share of each class for test, where the folder has no splits.
         scaled_decode: decode large JPEG files of training smaller; see `ImageFiles`.
+        cache: folder that keeps decoded pictures; see `ImageFiles`.
+        cache_side: short side at which it keeps them for training crops; see `ImageFiles`.
         label_from: regular expression whose group `label`, else first group, is the class, for flat folders.
         group_by: regular expression that names what must stay in one split.
     """
@@ -40,6 +42,8 @@ class Folder(ImageFiles):
         max_bad_files: int | float = 0.2,
         test_fraction: float = 0.15,
         scaled_decode: bool = True,
+        cache: Path | None = None,
+        cache_side: int | None = None,
         label_from: str | None = None,
         group_by: str | None = None,
     ) -> None:
@@ -52,6 +56,8 @@ class Folder(ImageFiles):
             max_bad_files=max_bad_files,
             test_fraction=test_fraction,
             scaled_decode=scaled_decode,
+            cache=cache,
+            cache_side=cache_side,
             group_by=group_by,
         )
         self.label_from = label_from

@@ -18,6 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from configs.errors import TooManyBadFiles, UserError
 from datamodules import splits
 from datamodules.base import ImageDataModule
+from datamodules.sources.cache import PictureCache
 from datamodules.sources.checking import Seen, check_files, in_two_splits
 from datamodules.sources.files import FileSource
 from datamodules.sources.listing import Listing, matched, natural
@@ -46,6 +47,9 @@ class ImageFiles(ImageDataModule):
             validation.
         scaled_decode: in training, decode JPEG files at a half, a quarter or an eighth of their sides where that leaves
             twice the pixels that are wanted: phone photos in half the time. Evaluation decodes all pixels.
+        cache: folder that keeps decoded pictures, made when they are first read; None keeps none. What evaluation reads
+            from it is what it reads from the files.
+        cache_side: short side in pixels at which it keeps them for training crops; None is 1.25 times evaluation's.
         max_bad_files: how many files may be unreadable, as a number or, below 1.0, as a share of all: they are skipped;
             with more of them a run ends.
         group_by: regular expression whose group `group`, else first group, names what must stay in one split (a
@@ -65,6 +69,8 @@ class ImageFiles(ImageDataModule):
         max_bad_files: int | float = 0.2,
         test_fraction: float = 0.15,
         scaled_decode: bool = True,
+        cache: Path | None = None,
+        cache_side: int | None = None,
         group_by: str | None = None,
     ) -> None:
         super().__init__(root=root, data_dir=data_dir)
@@ -77,6 +83,8 @@ class ImageFiles(ImageDataModule):
         self.max_bad_files = max_bad_files
         self.test_fraction = test_fraction
         self.scaled_decode = scaled_decode
+        self.cache = cache
+        self.cache_side = cache_side
         self.group_by = re.compile(group_by) if group_by else None
         mean, std = (MEAN, STD) if channels == 3 else ((sum(MEAN) / 3,), (sum(STD) / 3,))
         self.mean, self.std = mean, std
@@ -145,6 +153,7 @@ class ImageFiles(ImageDataModule):
             targets=targets,
             sizes=self._sizes,
             scaled=self.scaled_decode,
+            cache=PictureCache(folder=self.cache, side=self.cache_side) if self.cache else None,
         )
         found = {}
         for split in ("train", "val", "test"):

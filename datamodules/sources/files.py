@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from datamodules.sources.cache import Kept, PictureCache
 from datamodules.sources.packed import PackedStrings
 from datamodules.sources.pictures import REASONS, BrokenImage, Refused, Shrink, read_picture
 
@@ -19,10 +20,18 @@ class FileSource:
         targets: int64 ``(N,)``.
         sizes: int64 ``(N,)``, bytes of each file.
         scaled: files may be decoded smaller, where a caller says by how much.
+        cache: where decoded pictures are kept.
     """
 
     def __init__(
-        self, *, folder: Path, keys: PackedStrings, targets: torch.Tensor, sizes: np.ndarray, scaled: bool = True
+        self,
+        *,
+        folder: Path,
+        keys: PackedStrings,
+        targets: torch.Tensor,
+        sizes: np.ndarray,
+        scaled: bool = True,
+        cache: PictureCache | None = None,
     ) -> None:
         if not len(keys) == len(targets) == len(sizes):
             raise ValueError(f"{len(keys)} keys, {len(targets)} targets, {len(sizes)} sizes")
@@ -31,6 +40,7 @@ class FileSource:
         self.targets = targets
         self.sizes = sizes
         self.scaled = scaled
+        self.cache = cache
         # A byte a file: 0, or the number of the reason from 1. Shared, because workers write it and the run reads it;
         # a queue would fill up where nobody reads, and a worker that is killed could leave it locked.
         self._refused = torch.zeros(len(keys), dtype=torch.uint8).share_memory_()
@@ -38,14 +48,21 @@ class FileSource:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def image(self, index: int, channels: int, shrink: Shrink | None = None) -> torch.Tensor:
+    def image(self, index: int, channels: int, shrink: Shrink | None = None, kept: Kept | None = None) -> torch.Tensor:
         """Decode one file to uint8 ``(channels, H, W)``, smaller where `shrink` says so; see `read_picture`.
+
+        Where there is a cache, the picture comes from it as it is ``kept``; what `shrink` says is passed over.
 
         Raises:
             BrokenImage: it cannot be read (any more).
         """
         path = self.folder / self.keys[index]
         try:
+            if self.cache is not None and kept is not None:
+                entry = self.cache.picture(path, channels, kept._replace(scaled=kept.scaled and self.scaled))
+                if shrink is not None:
+                    shrink(*entry.whole)
+                return entry.image
             return read_picture(path, channels, shrink if self.scaled else None)
         except Refused as refused:
             raise self.broken(index, str(refused)) from None
@@ -72,6 +89,7 @@ class FileSource:
             targets=self.targets[indices],
             sizes=self.sizes[indices.numpy()],
             scaled=self.scaled,
+            cache=self.cache,
         )
 
     def fingerprint(self) -> str:

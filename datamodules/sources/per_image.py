@@ -11,6 +11,7 @@ from configs.preprocessing import Preprocessing
 from datamodules.image import ImageOperation, Part, WholeCut
 from datamodules.loading import PADDING
 from datamodules.randomness import generator
+from datamodules.sources.cache import Kept
 from datamodules.sources.files import FileSource
 from datamodules.sources.jpeg import shrink_for
 from datamodules.sources.pictures import MAX_PIXELS, NARROW, BrokenImage, Shrink
@@ -62,7 +63,7 @@ class PerImage:
 
     def _evaluated(self, index: int) -> tuple[torch.Tensor, int]:
         try:
-            return self._fitted(self._picture(index)), int(self.source.targets[index])
+            return self._fitted(self._picture(index, kept=self._kept_to_fit())), int(self.source.targets[index])
         except BrokenImage:
             assert self.fit is not None  # it is a file
             size = self.fit.image_size
@@ -87,9 +88,9 @@ class PerImage:
             image = self._part(index, cast(WholeCut, operations[0]), draws)
             operations = operations[1:]
         elif any(operation.cuts_from_whole for operation in operations):
-            image = self._picture(index)
+            image = self._picture(index, kept=self._kept_to_crop())
         else:
-            image = self._fitted(self._picture(index, self._shrink_to_fit))
+            image = self._fitted(self._picture(index, self._shrink_to_fit, self._kept_to_fit(scaled=True)))
         # An array's own side; all its images share it.
         size = self.fit.image_size if self.fit else image.shape[-1]
         for operation in operations:
@@ -113,7 +114,7 @@ class PerImage:
             whole = height, width
             return shrink_for(min(chosen[2:]), size)
 
-        image = self._picture(index, shrink)
+        image = self._picture(index, shrink, self._kept_to_crop())
         height, width = image.shape[-2:]
         if chosen is None:  # nobody asked: all pixels are there
             chosen = operation.part(height, width, draws)
@@ -125,10 +126,21 @@ class PerImage:
         assert self.fit is not None
         return 1 if self.fit.interpolation == "nearest" else shrink_for(min(height, width), self.fit.resize)
 
-    def _picture(self, index: int, shrink: Shrink | None = None) -> torch.Tensor:
+    def _kept_to_fit(self, *, scaled: bool = False) -> Kept | None:
+        """At the very size of evaluation, so that nothing is left to resize, and scores are those without a cache."""
+        if self.fit is None:
+            return None
+        return Kept(self.fit.resize, self.fit.interpolation, scaled and self.fit.interpolation != "nearest")
+
+    def _kept_to_crop(self) -> Kept | None:
+        """With pixels to spare, as parts are cut out."""
+        cache = self.source.cache if isinstance(self.source, FileSource) else None
+        return Kept(cache.crop_side(self.fit.resize), "bilinear", True) if cache and self.fit else None
+
+    def _picture(self, index: int, shrink: Shrink | None = None, kept: Kept | None = None) -> torch.Tensor:
         if self.fit is None or not isinstance(self.source, FileSource):
             return self.source.image(index, self.fit.channels if self.fit else 0)
-        image = self.source.image(index, self.fit.channels, shrink)
+        image = self.source.image(index, self.fit.channels, shrink, kept)
         short, long = sorted(image.shape[-2:])
         if self.fit.resize**2 * long / short > MAX_PIXELS:  # before its middle is cut out
             raise self.source.broken(index, NARROW)
@@ -138,11 +150,12 @@ class PerImage:
         return image if self.fit is None else fit_to(image[None], self.fit)[0]
 
 
-def _scaled(part: Part, whole: tuple[int, int], decoded: tuple[int, ...]) -> Part:
+def _scaled(part: Part, whole: tuple[int, int], decoded: tuple[int, int]) -> Part:
     """The same part of a picture that was decoded smaller."""
-    shrink = round(whole[0] / decoded[0])
-    ends = [
-        (round(start / shrink), min(round((start + length) / shrink), limit))
-        for start, length, limit in zip(part[:2], part[2:], decoded, strict=True)
-    ]
-    return ends[0][0], ends[1][0], ends[0][1] - ends[0][0], ends[1][1] - ends[1][0]
+    ends = []
+    for axis in (0, 1):
+        shrink = whole[axis] / decoded[axis]
+        start, end = round(part[axis] / shrink), round((part[axis] + part[axis + 2]) / shrink)
+        ends.append((start, max(end - start, 1)))
+    (top, height), (left, width) = ends
+    return top, left, height, width
