@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from benchmarks.measure import Row, compared, main, one_thread
 from configs.preprocessing import Preprocessing
 from datamodules.loading import batch_loader
+from datamodules.sources.cache import Kept
 from datamodules.sources.files import FileSource
 from datamodules.sources.packed import PackedStrings
 from datamodules.sources.per_image import PerImage
@@ -64,7 +65,7 @@ def name_of(number: int) -> str:
 class Made(FileSource):
     """A table of files whose pictures are made from their names."""
 
-    def image(self, index: int, channels: int, shrink: Shrink | None = None) -> torch.Tensor:
+    def image(self, index: int, channels: int, shrink: Shrink | None = None, kept: Kept | None = None) -> torch.Tensor:
         """A small picture; the path is put together as for a file."""
         path = self.folder / self.keys[index]
         return torch.full((channels, SIDE, SIDE), len(path.name), dtype=torch.uint8)
