@@ -11,7 +11,7 @@ Tried, and not taken:
 - Decoding only the rows and columns of the crop, which libjpeg-turbo can: no package on PyPI offers it with the
   library inside (PyTurboJPEG wants the system's).
 - The library's fast DCT and plain chroma upsampling: 9 % of the decoder's time, for other pixels than Pillow's.
-- Resizing by OpenCV without antialias: a sixth of the recipe's time, for other predictions (`benchmarks.antialias`).
+- Resizing by OpenCV without antialias: a sixth of the recipe's time, for other pixels: weights were trained with one.
 - RandAugment sorted by operation, as for small images: 2.7 times the time at 224 pixels.
 """
 
