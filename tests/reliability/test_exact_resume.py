@@ -146,6 +146,12 @@ def test_interrupted_equals_undisturbed(
     assert one == other
 
 
+def test_a_stop_between_a_validation_and_the_epoch_s_end_keeps_its_figures(
+    undisturbed: Callable[[str], Path], stop_at: Any
+) -> None:
+    test_interrupted_equals_undisturbed("inner_validation", STEPS + 5, undisturbed, stop_at)
+
+
 def test_negative_control_another_seed_after_the_stop_is_noticed(tmp_path: Path, stop_at: Any) -> None:
     overrides = [*SMALL, *CASES["one_cycle"], f"paths.runs={tmp_path}"]
     train([*overrides, "name=whole"])
