@@ -24,6 +24,7 @@ from callbacks.processes import process_arguments
 from callbacks.progress import Progress
 from callbacks.provenance import RunRecord
 from callbacks.report import Report
+from callbacks.same_keys import SameKeys
 from callbacks.signals import HoldSignals
 from callbacks.throughput import Throughput
 
@@ -86,7 +87,7 @@ def build_training(
     trainer = Trainer(
         **_with_profiler(process_arguments(record.members, arguments, find_unused=find_unused), record.folder),
         logger=loggers,
-        callbacks=[*chosen, best, last],
+        callbacks=[*chosen, SameKeys(), best, last],
         plugins=[AtomicCheckpointIO()],
         default_root_dir=record.folder,
         enable_checkpointing=True,

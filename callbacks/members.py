@@ -28,6 +28,8 @@ GRACE = 10.0
 LINGER = 0.5
 """Seconds that a process stays after its last exchange. gloo's threads let go of what they exchanged a little later
 than the exchange ends, and need the interpreter for it: without one they abort the process (SIGABRT)."""
+ANSWER = 5.0
+"""Seconds that the store has to answer when a process fails: its machine may be cut off, and torch waits for ever."""
 JOIN = 300.0
 """Seconds within which all processes have to be there."""
 TIMED_OUT = 124
@@ -69,6 +71,7 @@ class Members:
         """What to do before this process is ended from outside its main thread."""
         self._store, self._watching = store, watching
         self._over = threading.Event()
+        self._silence = 0
         self._own_failure: BaseException | None = None
         self._decisions = 0
 
@@ -155,14 +158,7 @@ class Members:
         known = isinstance(error, ProcessFailed) or (isinstance(error, Stopped) and error.agreed)
         if self._store is None or known or error is self._own_failure:
             return error
-        mine = error
-        if lost_contact(error):
-            # One that fails says so before it goes, one that is killed does not.
-            until = time.monotonic() + 2.0
-            with contextlib.suppress(RuntimeError):
-                while not self._store.check(["failure"]) and time.monotonic() < until:
-                    time.sleep(POLL)
-            mine = self._no_answer(error)
+        mine = self._no_answer(error) if lost_contact(error) else error
         note = json.dumps(
             {
                 "rank": self.rank,
@@ -171,12 +167,26 @@ class Members:
                 "traceback": "".join(traceback.format_exception(error)),
             }
         )
-        with contextlib.suppress(RuntimeError):
-            found = self._store.compare_set("failure", "", note).decode()
-            if found != note:
-                return self._failed(found)
+        found: list[str] = []
+        asking = threading.Thread(target=lambda: found.append(self._first(note, mine is not error)), daemon=True)
+        asking.start()
+        asking.join(timeout=ANSWER)
+        if found and found[0] != note:
+            return self._failed(found[0])
         self._own_failure = mine
         return mine
+
+    def _first(self, note: str, lost: bool) -> str:
+        """The note of the first failure of any process, which may be this one's."""
+        assert self._store is not None
+        try:
+            # One that fails says so before it goes, one that is killed does not.
+            until = time.monotonic() + 2.0
+            while lost and not self._store.check(["failure"]) and time.monotonic() < until:
+                time.sleep(POLL)
+            return self._store.compare_set("failure", "", note).decode()
+        except RuntimeError:
+            return note
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
@@ -184,6 +194,7 @@ class Members:
         watch = threading.Thread(target=self._watch, daemon=True, name="failures of other processes")
         if self._store is not None:
             watch.start()
+            threading.Thread(target=self._time, daemon=True, name="time since the last word of process 0").start()
         try:
             yield
         finally:
@@ -215,12 +226,20 @@ class Members:
             if self._over.wait(0.5):
                 return
             try:
+                self._silence = 0
                 if self._watching.check(["failure"]):
                     error = self._failed(self._watching.get("failure").decode())
             except RuntimeError as lost:
                 error = self._no_answer(lost)
         if not self._over.wait(GRACE):
             self.end_now(error)
+
+    def _time(self) -> None:
+        """End this process where the store has not answered for long: not even the watch comes back from that."""
+        while not self._over.wait(1.0):
+            self._silence += 1  # counted, not measured: a job that was suspended goes on
+            if self._silence > self.timeout + 2 * GRACE:
+                self.end_now(self._no_answer(TimeoutError("timed out")))
 
     def _has(self, key: str) -> bool:
         """Whether the key is there; waits a little where it is not."""
@@ -249,6 +268,13 @@ class Members:
 
     def _no_answer(self, error: BaseException) -> ProcessFailed:
         text = str(error).lower()
+        if "connectfullmesh" in text:
+            return ProcessFailed(
+                f"process {self.rank} of {self.size} cannot reach another one: {str(error).splitlines()[0][-150:]} "
+                "(GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME: the network interface to use)",
+                exit_code=2,
+                told=False,
+            )
         if "timed out" in text or "timeout" in text:
             return ProcessFailed(
                 f"process {self.rank} of {self.size}: another process did not answer for {self.timeout} s "

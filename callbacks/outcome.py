@@ -110,5 +110,5 @@ def score_best(
     if len(trainer.loggers) > 1:
         from callbacks.tracking import finish
 
-        finish()
+        finish(trainer.loggers)
     return metrics

@@ -27,7 +27,7 @@ from callbacks.signals import Stopped, StopSignals
 from configs.errors import UserError
 from configs.runs import ROOT
 from configs.schema import RunConfig, taken_over
-from configs.world import OURS, World, launched
+from configs.world import OURS, World, interface_to, launched
 
 _runs = itertools.count()
 
@@ -86,6 +86,8 @@ def _as_member(
 ) -> Any:
     # Processes that this run started itself meet in a store of its own; those of torchrun in one for all their runs.
     run = 0 if children is not None or os.environ.get(OURS) else next(_runs)
+    if world.nodes > 1 and "GLOO_SOCKET_IFNAME" not in os.environ and (interface := interface_to(world.address)):
+        os.environ["GLOO_SOCKET_IFNAME"] = interface
     members = connect(world, run=run, timeout=config.trainer.process_timeout)
     with contextlib.ExitStack() as stack:
         stack.enter_context(members.watched())

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from callbacks.members import Members
 from callbacks.signals import StopSignals
-from configs.errors import StorageError, UserError, storage_error
+from configs.errors import StorageError, UserError, storage_error, worker_error
 from configs.runs import ROOT, RunLock, read_summary
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def recording(folder: Path, first: Mapping[str, Any], members: Members | None = 
                 record.update(status="finished", exit_code=0)
             except BaseException as error:
                 record.signals.ending = True
-                cause = record.members.cause(storage_error(error, folder) or error)
+                cause = record.members.cause(storage_error(error, folder) or worker_error(error) or error)
                 record.failed(cause)
                 if cause is error:
                     raise

@@ -1,21 +1,21 @@
 """Weights & Biases: a logger that never keeps a run waiting, pictures, and checkpoints as artifacts.
 
-Offline runs are complete: `wandb sync RUN_FOLDER/wandb/offline-run-*` uploads them later. A run that goes on
-offline makes a second such folder with the same id. wandb keeps a copy of each artifact until it is uploaded,
-below the home folder unless WANDB_DATA_DIR names another place.
+Whatever happens to its server, a run goes on, and one line says so. Offline runs are complete:
+`wandb sync RUN_FOLDER/wandb/offline-run-*` uploads them later. A run that goes on offline makes a second such folder
+with the same id. wandb keeps a copy of each artifact until it is uploaded, below the home folder unless WANDB_DATA_DIR
+names another place.
 """
 
 import logging
 import netrc
 import os
-import socket
 import sys
-import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers.logger import Logger
@@ -23,33 +23,90 @@ from lightning.pytorch.loggers.wandb import WandbLogger  # imports wandb only wh
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
+from callbacks.reachable import PATIENCE, reachable
+
 log = logging.getLogger(__name__)
 
-PATIENCE = 3.0
-"""Seconds to wait for a connection; wandb itself waits 100 s and then ends the run."""
-
+STARTING = 8
+"""Seconds for a run to start on a server that answers."""
+ENDING = 30
+"""Seconds at the end for what is not sent yet. Checkpoints take what they need, while the server answers."""
 
 MOST_CLASSES = 100
 """Classes up to which the confusion matrix is sent as a table; it has their square of rows."""
 
 
 class WandbLog(WandbLogger):
-    """Lightning's logger, which also takes the pictures of `record_figure`.
+    """Lightning's logger, which also takes the pictures of `record_figure`, and never ends a run.
 
     Args:
         images: whether pictures are sent.
+        server: its address, None for a run that is not sent.
         arguments: Lightning's.
     """
 
-    def __init__(self, *, images: bool, **arguments: Any) -> None:
+    def __init__(self, *, images: bool, server: str | None, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.images = images
+        self.server = server
+        self.uploads: list[Any] = []
+        """Artifacts on their way."""
+        self.warned = False
+        """Whether it was said that wandb failed."""
+
+    def attempt(self, send: Callable[[], Any]) -> Any:
+        """Do it; the first failure is said, and the run goes on."""
+        try:
+            return send()
+        except Exception as error:
+            log.debug("wandb", exc_info=error)
+            self.warn("" if isinstance(error, TimeoutError) else _first_line(error))
+            return None
+
+    def warn(self, reason: str = "") -> None:
+        """Say once what went wrong; nothing means that the server is gone."""
+        if not self.warned:
+            self.warned = True
+            reason = reason or f"{urlsplit(self.server or '').hostname} does not answer any more"
+            record = Path(self.experiment.dir).parent
+            _say(f"warning: wandb: {reason}; what it was told is on disk: upload it with: wandb sync {record}")
+
+    def answers(self) -> bool:
+        """Whether files can be sent: the run is offline, or its server is there."""
+        there = self.server is None or reachable(self.server)
+        if not there:
+            self.warn()
+        return there
+
+    def send_checkpoint(self, path: Path, alias: str) -> None:
+        """Start the upload of a new version of the run's artifact."""
+        import wandb
+
+        artifact = wandb.Artifact(name=f"checkpoints-{self.version}", type="model")
+        artifact.add_file(str(path), name=path.name)
+        self.uploads.append(self.experiment.log_artifact(artifact, aliases=["latest", alias]))
+
+    def await_uploads(self) -> None:
+        """Wait until checkpoints are uploaded, for as long as the server answers."""
+        from wandb.sdk.artifacts.exceptions import WaitTimeoutError
+
+        while self.server and self.uploads and not self.warned:
+            try:
+                self.uploads[0].wait(timeout=10)
+                del self.uploads[0]
+            except WaitTimeoutError:
+                self.answers()
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        """Send figures."""
+        self.attempt(partial(super().log_metrics, metrics, step))
 
     @rank_zero_only
     def log_picture(self, name: str, path: Path, *, step: int) -> None:
         """Send a PNG file; wandb keeps a copy of its own."""
         if self.images:
-            self.log_image(f"figures/{name}", [str(path)], step=step)
+            self.attempt(partial(self.log_image, f"figures/{name}", [str(path)], step=step))
 
     @rank_zero_only
     def log_confusion(self, counts: Tensor, class_names: Sequence[str], *, step: int) -> None:
@@ -64,7 +121,7 @@ class WandbLog(WandbLogger):
         columns = {"Actual": "Actual", "Predicted": "Predicted", "nPredictions": "nPredictions"}
         table = wandb.Table(columns=list(columns), data=rows)
         chart = wandb.plot_table("wandb/confusion_matrix/v1", table, columns, {"title": "test, true and predicted"})
-        self.log_metrics({"test/confusion_matrix": chart}, step=step)  # type: ignore[dict-item]
+        self.log_metrics({"test/confusion_matrix": chart}, step=step)
 
 
 def log_confusion(loggers: Iterable[Logger], counts: Tensor, class_names: Sequence[str], *, step: int) -> None:
@@ -108,10 +165,9 @@ def wandb_logger(
 
     finish()
 
-    def start(mode: str | None) -> WandbLog:
-        logger = WandbLog(
-            images=images,
-            save_dir=run_folder,
+    def start(mode: str | None, server: str | None = None) -> WandbLog:
+        experiment = wandb.init(  # not by Lightning, which hands over an argument that wandb warns of
+            dir=run_folder,
             project=project,
             entity=entity,
             group=group,
@@ -119,38 +175,61 @@ def wandb_logger(
             notes=notes,
             name=name,
             id=run_id,
+            resume="allow",
             config=config,
-            mode=mode,
-            # Not silent, it writes to standard output even after the program's own last line.
-            settings=wandb.Settings(init_timeout=20, silent=True, console="off"),
+            mode=mode,  # type: ignore[arg-type]  # one of its words
+            settings=wandb.Settings(
+                init_timeout=STARTING,
+                finish_timeout=ENDING,
+                finish_timeout_raises=True,
+                # Not silent, it writes to standard output even after the program's own last line.
+                silent=True,
+                console="off",
+            ),
         )
-        _ = logger.experiment  # starts the run; what is wrong should show before training
-        return logger
+        experiment.define_metric("trainer/global_step")
+        experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+        return WandbLog(images=images, server=server, experiment=experiment, save_dir=run_folder, project=project)
 
     if os.environ.get("WANDB_MODE", "online") != "online":
         return start(None)
-    settings = wandb.setup().settings
+    # Its service tells its maker, and standard error, what goes wrong in it.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    settings = wandb.setup(wandb.Settings(silent=True)).settings
     reason = _why_offline(settings.base_url, settings.api_key)
     if reason is None:
         try:
-            logger = start("online")
+            logger = start("online", settings.base_url)
             _say(f"wandb: {logger.experiment.url}")
             return logger
-        except wandb.errors.Error as error:
-            reason = str(error).strip().splitlines()[0].rstrip(".")
-            wandb.teardown()  # its service still holds the id of the run that did not start
+        except Exception as error:
+            reason = _first_line(error)
+            with suppress(Exception):  # its service still holds the id of the run that did not start
+                wandb.teardown()
     _say(f"wandb: offline, {reason}; upload later with: wandb sync {run_folder / 'wandb'}/offline-run-*")
     return start("offline")
 
 
-def finish() -> None:
-    """End the open run of wandb's, if there is one: after the last metric, and before another run starts."""
+def finish(loggers: Iterable[Logger] = ()) -> None:
+    """End the open run of wandb's, if there is one: after the last metric, and before another run starts.
+
+    Args:
+        loggers: those of the run; one of wandb's says what went wrong.
+    """
     if "wandb" not in sys.modules:
         return
     import wandb
 
+    own = [logger for logger in loggers if isinstance(logger, WandbLog)]
+    for logger in own:
+        logger.attempt(logger.await_uploads)
+        logger.attempt(logger.experiment.finish)
     if wandb.run is not None:
-        wandb.finish()
+        with suppress(Exception):  # of a run that failed
+            wandb.finish()
+    if any(logger.warned for logger in own):
+        with suppress(Exception):  # else this process waits for wandb's service once more when it ends
+            wandb.teardown()
 
 
 class CheckpointArtifacts(Callback):
@@ -171,15 +250,11 @@ class CheckpointArtifacts(Callback):
         loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLog)]
         if not (loggers and trainer.is_global_zero):
             return
-        import wandb
-
-        for logger in loggers:
+        for logger in [one for one in loggers if one.answers()]:
             for alias in ("best", "last"):
                 path = self.folder / f"{alias}.ckpt"
                 if path.is_file():
-                    artifact = wandb.Artifact(name=f"checkpoints-{logger.version}", type="model")
-                    artifact.add_file(str(path), name=path.name)
-                    logger.experiment.log_artifact(artifact, aliases=["latest", alias])
+                    logger.attempt(partial(logger.send_checkpoint, path, alias))
 
 
 def _say(line: str) -> None:
@@ -191,7 +266,7 @@ def _why_offline(url: str, key: str | None) -> str | None:
     """Why a run cannot be tracked at `url`; None where it can."""
     if not (key or os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or _in_netrc(url)):
         return "as there is no key (wandb login)"
-    if not _reachable(url):
+    if not reachable(url):
         return f"as {urlsplit(url).hostname} did not answer within {PATIENCE:g} s"
     return None
 
@@ -214,25 +289,6 @@ def _in_netrc(url: str) -> bool:
     return any(known.authenticators(host) for host in hosts)
 
 
-def _reachable(url: str, patience: float | None = None) -> bool:
-    """Whether the server, or the proxy on the way to it, takes a connection within `patience` seconds."""
-    server = urlsplit(url)
-    proxy = getproxies().get(server.scheme)
-    if proxy and not proxy_bypass(server.hostname or ""):
-        server = urlsplit(proxy if "//" in proxy else f"http://{proxy}")
-    address = (server.hostname or "", server.port or (443 if server.scheme == "https" else 80))
-    patience = PATIENCE if patience is None else patience
-    answered = threading.Event()
-
-    def connect() -> None:
-        try:
-            with socket.create_connection(address, timeout=patience):
-                answered.set()
-        except OSError:
-            pass
-
-    # In a thread, as the look-up of a name has a time-out of its own, which can be far longer.
-    thread = threading.Thread(target=connect, daemon=True)
-    thread.start()
-    thread.join(patience)
-    return answered.is_set()
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -12,7 +12,7 @@ from configs.errors import UserError, nearest
 
 INERT = (
     *("seed", "name", "experiment", "debug", "resume", "resume_allow", "traceback"),
-    *("data.root", "data.num_workers", "data.persistent_workers"),
+    *("data.root", "data.num_workers", "data.persistent_workers", "data.worker_timeout"),
 )
 """Keys that name a run or say where and how it is computed, not what: no row and no column is made of them."""
 INERT_SECTIONS = (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 from collections.abc import Iterable, Sequence
 
 MOST_LINES = 12
@@ -36,6 +37,23 @@ class StorageError(Exception):
     """A disk that is full, read-only, gone or broken: nothing to change in the configuration, but in the machine."""
 
     exit_code = 4
+
+
+OUT_OF_MEMORY = "out of memory? Fewer data.num_workers or a smaller data.batch_size take less"
+"""What SIGKILL, of which nobody says who sent it, most often means."""
+
+
+class WorkerFailed(Exception):
+    """A process that loads data failed, was killed, or does not answer.
+
+    Args:
+        message: one line.
+        exit_code: what the run ends with.
+    """
+
+    def __init__(self, message: str, *, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 _STORAGE = frozenset(
@@ -68,6 +86,26 @@ def storage_error(error: BaseException, path: object = None) -> StorageError | N
         return None
     where = error.filename or path or "the run folder"
     return StorageError(f"{where}: cannot be written or read: {error.strerror}")
+
+
+def worker_error(error: BaseException) -> WorkerFailed | None:
+    """The failure of a data loader's worker in one line, with its own account as the cause; None of other errors.
+
+    torch tells it in the text alone: of an exception with the worker's whole traceback, or of how the worker ended.
+    """
+    text = str(error)
+    if raised := re.match(r"Caught \w+ in DataLoader (worker process \d+)", text):
+        last = text.strip().splitlines()[-1]
+        code = getattr(error, "exit_code", 1)  # a mistake of the user's that shows in a worker
+        failed = WorkerFailed(f"data {raised[1]} failed: {last} (where: train.log, or traceback=true)", exit_code=code)
+    elif isinstance(error, RuntimeError) and text.startswith("DataLoader worker (pid"):
+        how = " ".join(text.partition(" Details are lost")[0].split()).rstrip(".")
+        how = how.removeprefix("DataLoader ") + (f": {OUT_OF_MEMORY}" if how.endswith("Killed") else "")
+        failed = WorkerFailed(f"data {how}")
+    else:
+        return None
+    failed.__cause__ = error
+    return failed
 
 
 def nearest(name: str, choices: Iterable[str], n: int = 3, *, cutoff: float = 0.6) -> list[str]:

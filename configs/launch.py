@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from configs.errors import NothingLeft, UserError, shorten, storage_error, unknown
+from configs.errors import NothingLeft, UserError, shorten, storage_error, unknown, worker_error
 from configs.stop import Stopped
 from configs.world import OURS, launched
 
@@ -106,7 +106,7 @@ def _options(argv: Sequence[str]) -> tuple[list[str], bool, bool]:
 
 def _report(error: BaseException, show_traceback: bool) -> int:
     """Say what went wrong on standard error; a traceback for our own bugs, or if it was asked for."""
-    error = storage_error(error) or error
+    error = storage_error(error) or worker_error(error) or error
     code = getattr(error, "exit_code", None)
     if getattr(error, "told", False):  # by another process of the run
         assert isinstance(code, int)

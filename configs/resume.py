@@ -23,6 +23,7 @@ FREE = (
     *(
         "data.num_workers",
         "data.persistent_workers",
+        "data.worker_timeout",
         "data.root",
         "data.near_duplicates",
         "data.max_bad_files",

@@ -134,6 +134,7 @@ class Data(Section):
     batch_size: Count = 64
     num_workers: Annotated[int, Field(ge=0, le=256)] = 0
     persistent_workers: bool = True
+    worker_timeout: Count = 300
     image_size: Annotated[int, Field(ge=1, le=8192)] | None = None
     resize: Annotated[int, Field(ge=1, le=8192)] | None = None
     interpolation: Literal["bilinear", "bicubic", "nearest"] | None = None
@@ -159,7 +160,7 @@ class Data(Section):
         """What every data set is asked for: batches, splits, subset."""
         return self.model_dump(
             include={
-                *("batch_size", "num_workers", "persistent_workers", "val_fraction", "split_seed"),
+                *("batch_size", "num_workers", "persistent_workers", "worker_timeout", "val_fraction", "split_seed"),
                 *("fraction", "per_class", "test_images", "test_views", "overfit_batches", "balance"),
             }
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import socket
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +17,7 @@ OURS = "LIGHTBOX_PROCESS"
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 ELSEWHERE = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
 """What a run that starts the processes of several machines itself has to be told on each of them."""
+SIOCGIFADDR = 0x8915  # linux/sockios.h
 SLURM = ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 
 
@@ -73,6 +76,29 @@ def launched(variables: Mapping[str, str] = os.environ) -> World | None:
         if isinstance(error, UserError):
             raise
         raise UserError(f"the launcher's environment variables cannot be read: {error}") from error
+    return None
+
+
+def interface_to(address: str) -> str | None:
+    """Name of the network interface that leads to an address (IPv4, Linux); None where this cannot tell.
+
+    gloo takes the one whose address this machine's own name has, which on many is a loopback.
+    """
+    try:
+        import fcntl
+
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, 9))  # sends nothing
+            own = socket.inet_aton(probe.getsockname()[0])
+            for _, name in socket.if_nameindex():
+                try:
+                    asked = struct.pack("256s", name.encode())
+                    if fcntl.ioctl(probe, SIOCGIFADDR, asked)[20:24] == own:
+                        return name
+                except OSError:  # one without an address
+                    continue
+    except (OSError, ImportError, AttributeError):
+        pass
     return None
 
 

@@ -23,7 +23,7 @@ from configs.preprocessing import Preprocessing
 from datamodules import splits
 from datamodules.batch import Operation, build_recipe
 from datamodules.image import build_image_recipe, is_per_image
-from datamodules.loading import EvaluationBatches, Padded, TrainBatches, batch_loader
+from datamodules.loading import WORKER_TIMEOUT, EvaluationBatches, Padded, TrainBatches, batch_loader
 from datamodules.randomness import generator, key
 from datamodules.sources.arrays import ArraySource
 from datamodules.sources.per_image import PerImage
@@ -89,6 +89,7 @@ class ImageDataModule(lightning.LightningDataModule):
         batch_size: int = 128,
         num_workers: int = 0,
         persistent_workers: bool = True,
+        worker_timeout: int = WORKER_TIMEOUT,
         val_fraction: float = 0.1,
         split_seed: int = 0,
         fraction: float = 1.0,
@@ -108,6 +109,7 @@ class ImageDataModule(lightning.LightningDataModule):
             num_workers: processes that decode files and apply per-image operations; ignored (with a warning) where
                 there are none of either.
             persistent_workers: whether they stay between epochs.
+            worker_timeout: seconds without a batch after which those processes are given up.
             val_fraction: share of each class of the training images that is held out for validation.
             split_seed: of the validation cut and of the subset.
             fraction: share of the remaining training images to keep.
@@ -125,6 +127,7 @@ class ImageDataModule(lightning.LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.persistent_workers = persistent_workers
+        self.worker_timeout = worker_timeout
         self.val_fraction = val_fraction
         self.split_seed = split_seed
         self.fraction = fraction
@@ -215,7 +218,7 @@ class ImageDataModule(lightning.LightningDataModule):
         )
         reader = self._training_reader() if features is None else features
         workers = self.num_workers if batches.with_epoch else 0
-        return batch_loader(reader, batches, workers=workers, persistent=self.persistent_workers)
+        return self._with_workers(reader, batches, workers)
 
     def val_dataloader(self) -> DataLoader:
         """Return the validation images in order."""
@@ -432,7 +435,16 @@ class ImageDataModule(lightning.LightningDataModule):
         workers = 0 if self.in_memory else self.num_workers
         reader = self._evaluation_reader(split)
         reader = Padded(reader) if world > 1 else reader
-        return batch_loader(reader, batches, workers=workers, persistent=self.persistent_workers)
+        return self._with_workers(reader, batches, workers)
+
+    def _with_workers(self, reader: Any, batches: Any, workers: int) -> DataLoader:
+        return batch_loader(
+            reader,
+            batches,
+            workers=workers,
+            persistent=self.persistent_workers,
+            worker_timeout=self.worker_timeout,
+        )
 
     def images_in_order(self, split: str) -> Iterator[Batch]:
         """Yield all images of a split as loaders give them for evaluation, uint8, with their targets."""

@@ -1,18 +1,29 @@
-"""Which images stand in which batch: samplers that yield whole batches of indices."""
+"""Which images stand in which batch: samplers that yield whole batches of indices; and the workers that make them."""
 
+import atexit
+import contextlib
+import ctypes
 import gc
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from configs.errors import OUT_OF_MEMORY, WorkerFailed
 from datamodules.randomness import balanced_order, permutation
 
 PADDING = -1
+WORKER_TIMEOUT = 300
+"""Seconds without a batch after which workers are given up."""
+LOOK = 5
+"""Seconds between two looks at whether all workers live; torch's own."""
 
 
 class TrainBatches(Sampler[Any]):
@@ -115,13 +126,100 @@ class Padded:
         return images, targets.masked_fill(indices == PADDING, PADDING)
 
 
-def batch_loader(source: Any, batches: Sampler[Any], *, workers: int = 0, persistent: bool = True) -> DataLoader:
+class BatchLoader(DataLoader[Any]):
+    """A loader that gives up workers that do not answer: torch's own waits for ever, or has to know how they died."""
+
+    patience = WORKER_TIMEOUT
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # an iterator, which is all that is asked for
+        """Yield the batches.
+
+        Raises:
+            WorkerFailed: a worker died, or none came for `patience` seconds.
+        """
+        batches: Any = super().__iter__()
+        if not self.num_workers:
+            return batches
+        _workers.update(batches._workers)
+        return self._patiently(batches)
+
+    def _patiently(self, batches: Any) -> Iterator[Any]:
+        waited = 0
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except (RuntimeError, OSError, EOFError) as error:
+                text = str(error)
+                if text.startswith("Caught "):  # an exception of a worker, which lives
+                    raise
+                if not text.startswith("DataLoader timed out"):
+                    # torch has found a dead one, or was in the middle of taking a batch from it.
+                    raise _how_one_died(batches._workers) or error from None
+                # Looks are counted, not seconds: a job that was suspended goes on.
+                waited += self.timeout  # type: ignore[assignment]
+                if waited < self.patience:
+                    continue
+                _end(batches._workers)
+                message = f"no batch came from the data workers for {self.patience} s (data.worker_timeout)"
+                raise WorkerFailed(message, exit_code=124) from None
+            waited = 0
+            yield batch
+
+
+_workers: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """Before Python waits for its child processes, which may hang."""
+    _end(list(_workers))
+
+
+def _how_one_died(workers: Iterable[Any]) -> WorkerFailed | None:
+    for _ in range(10):
+        for worker in workers:
+            if (code := worker.exitcode) is not None:
+                killed = f"is killed by signal: {signal.strsignal(-code)}" if code < 0 else ""
+                return WorkerFailed(
+                    f"data worker (pid {worker.pid}) {killed or f'exited unexpectedly with exit code {code}'}"
+                    + (f": {OUT_OF_MEMORY}" if code == -9 else "")
+                )
+        time.sleep(0.1)
+    return None
+
+
+def _end(workers: Iterable[Any]) -> None:
+    for how in ("terminate", "kill", "kill"):
+        with contextlib.suppress(RuntimeError):  # torch's, once, about one that was killed
+            for worker in workers:
+                if worker.is_alive():
+                    getattr(worker, how)()
+            for worker in workers:
+                worker.join(timeout=1)
+
+
+def batch_loader(
+    source: Any,
+    batches: Sampler[Any],
+    *,
+    workers: int = 0,
+    persistent: bool = True,
+    worker_timeout: int = WORKER_TIMEOUT,
+) -> DataLoader[Any]:
     """Return a loader that indexes ``source`` by whole batches: arrays in this process, files in ``workers`` more.
 
-    A worker makes whole batches, and they arrive in the sampler's order, however many workers there are. Those that are
-    ``persistent`` stay from one epoch to the next.
+    A worker makes whole batches, and they arrive in the sampler's order, however many workers there are.
+
+    Args:
+        source: what gives a batch for what ``batches`` yields.
+        batches: a request each.
+        workers: processes.
+        persistent: whether they stay from one epoch to the next.
+        worker_timeout: seconds without a batch after which they are given up.
     """
-    return DataLoader(
+    loader = BatchLoader(
         source,  # indexed by what the sampler yields, not by an int
         batch_size=None,
         sampler=batches,
@@ -132,7 +230,10 @@ def batch_loader(source: Any, batches: Sampler[Any], *, workers: int = 0, persis
         pin_memory=torch.cuda.is_available(),
         # Else every iterator takes a number from the global generator.
         generator=torch.Generator(),
+        timeout=min(LOOK, worker_timeout) if workers else 0,
     )
+    loader.patience = worker_timeout
+    return loader
 
 
 def _start_worker(worker: int) -> None:
@@ -144,14 +245,19 @@ def _start_worker(worker: int) -> None:
 def _leave_signals_to_the_run() -> None:
     """Ctrl-C and a scheduler reach all processes of a run; its main one finishes the step, for which it needs us.
 
-    So only that one ends a worker; and a worker ends by itself when that one is gone.
+    So only that one ends a worker; and a worker ends by itself when that one is gone, on Linux whatever it is doing.
     """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     for name in ("SIGINT", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS and Windows: SIGTERM ends a worker there
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_at_the_word_of_the_run, daemon=True).start()
+
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def _end_at_the_word_of_the_run() -> None:

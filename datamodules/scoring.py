@@ -158,10 +158,13 @@ class ScoredImages:
             return
         reader = PreparedImages(source, prepare, self.channels)
         wanted: Any = [kept[places] for places in batches]
-        workers = min(self.workers, len(wanted))
-        for places, (views, read) in zip(batches, batch_loader(reader, wanted, workers=workers), strict=True):
+        for places, (views, read) in zip(batches, self._loaded(reader, wanted), strict=True):
             if views:
                 yield places[read], {name: images.to(device, non_blocking=True) for name, images in views.items()}
+
+    def _loaded(self, reader: PreparedImages, wanted: Any) -> Any:
+        workers = min(self.workers, len(wanted))
+        return batch_loader(reader, wanted, workers=workers, worker_timeout=self._data.worker_timeout)
 
     def only(self, indices: torch.Tensor) -> "ScoredImages":
         """Return the images at ``indices``, int64 in ascending order: those whose files could be read.

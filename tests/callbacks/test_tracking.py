@@ -19,6 +19,7 @@ from callbacks import tracking
 from callbacks.figures import record_figure
 from callbacks.learning_rate import LearningRateMonitor
 from callbacks.provenance import RunRecord
+from callbacks.reachable import reachable
 from callbacks.tracking import CheckpointArtifacts, finish, log_confusion, wandb_logger
 from train import train
 
@@ -240,7 +241,7 @@ def test_with_a_key_but_no_server_it_is_offline_within_seconds(run_folder, capsy
     monkeypatch.setenv("WANDB_API_KEY", SOMEONES_KEY)
     monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{closed_port()}")
     tracker = logger(run_folder)
-    assert "wandb: offline, as 127.0.0.1 did not answer within 3 s" in capsys.readouterr().out
+    assert "wandb: offline, as 127.0.0.1 did not answer within 4 s" in capsys.readouterr().out
     assert tracker.experiment.settings._offline
 
 
@@ -249,22 +250,28 @@ def test_a_name_that_is_not_resolved_does_not_keep_the_run_waiting(monkeypatch):
         time.sleep(1)
         raise OSError("no such name")
 
-    monkeypatch.setattr("socket.create_connection", look_up)
+    monkeypatch.setattr("socket.getaddrinfo", look_up)
     start = time.perf_counter()
-    assert not tracking._reachable("https://tracker.example", patience=0.2)
+    assert not reachable("https://tracker.example", patience=0.2)
     assert time.perf_counter() - start < 0.9
 
 
 def test_a_server_or_the_proxy_before_it_is_found(monkeypatch):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        thread = threading.Thread(target=lambda: server.accept()[0].close(), daemon=True)
-        thread.start()
-        assert tracking._reachable(f"http://127.0.0.1:{port}", patience=5)
-        thread.join(5)
-        assert not tracking._reachable("https://tracker.invalid", patience=5)
-        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
-        assert tracking._reachable("https://tracker.invalid", patience=5)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusal)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    assert reachable(f"http://127.0.0.1:{server.server_port}", patience=5), "a refusal is an answer"
+    assert not reachable("http://tracker.invalid", patience=5)
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
+    assert reachable("http://tracker.invalid", patience=5)
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_server_that_takes_connections_and_never_answers_is_given_up():
+    with socket.create_server(("127.0.0.1", 0)) as hole:
+        start = time.perf_counter()
+        assert not reachable(f"http://127.0.0.1:{hole.getsockname()[1]}", patience=0.3)
+        assert time.perf_counter() - start < 3
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,8 @@ class Fault(Callback):
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Go wrong."""
+        if self.kind == "keys":
+            pl_module.log(f"of {trainer.global_rank}", float(trainer.global_rank), on_epoch=True, sync_dist=True)
         if (trainer.global_rank, trainer.global_step) != (self.rank, self.step):
             return
         if self.kind == "raise":
@@ -56,6 +58,27 @@ TORCHRUN = ["-m", "torch.distributed.run", "--nproc_per_node=2", "train.py"]
 OURS = ["train.py", "trainer.devices=2"]
 
 
+UNEVEN = '''"""Each process has fewer images than the one before it."""
+
+import os
+from collections.abc import Mapping
+
+import torch
+
+from datamodules.digits import Digits
+from datamodules.sources.source import Source
+
+
+class Uneven(Digits):
+    """The digits, but for the last ones."""
+
+    def sources(self) -> Mapping[str, Source]:
+        """Leave some out."""
+        less = 7 * int(os.environ.get("RANK", "0"))
+        return {split: one.subset(torch.arange(len(one) - less)) for split, one in super().sources().items()}
+'''
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy with a callback that goes wrong."""
@@ -64,6 +87,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "train.py", copy)
     (copy / "callbacks" / "fault.py").write_text(FAULT)
+    (copy / "datamodules" / "uneven.py").write_text(UNEVEN)
     return copy
 
 
@@ -193,6 +217,20 @@ def test_a_mistake_in_the_data_is_said_once_and_leaves_no_folder(project: Path, 
     code, _, errors = run(project, OURS, *words)
     assert (code, errors.count("there are no images")) == (2, 1), errors
     assert "terminate called" not in errors and "Traceback" not in errors
+    assert not (tmp_path / "runs").exists()
+
+
+def test_processes_that_would_log_different_values_are_refused(project: Path, tmp_path: Path) -> None:
+    code, _, errors = run(project, OURS, f"paths.runs={tmp_path}", *fault("keys"))
+    assert code == 2 and len(errors.splitlines()) == 1, errors
+    assert "processes log different values: process 0 of 0, process 1 of 1;" in errors
+    assert summary(tmp_path)["exit_code"] == 2
+
+
+def test_processes_with_different_data_are_refused(project: Path, tmp_path: Path) -> None:
+    words = ["data._target_=datamodules.uneven.Uneven", f"paths.runs={tmp_path / 'runs'}"]
+    code, _, errors = run(project, OURS, *words)
+    assert code == 2 and len(errors.splitlines()) == 1 and "the data differs between machines" in errors, errors
     assert not (tmp_path / "runs").exists()
 
 

@@ -170,6 +170,32 @@ def test_a_run_folder_that_vanishes_or_turns_read_only_ends_with_code_4(tmp_path
     assert code == 4 and len(said.err.splitlines()) == 1 and "cannot be saved" in said.err
 
 
+def test_a_run_folder_that_turns_read_only_leaves_the_old_checkpoints(tmp_path, capsys, monkeypatch):
+    """For root, too: before the third save of last.ckpt a read-only view of the folder is mounted over it."""
+    saved = AtomicCheckpointIO.save_checkpoint
+    folder = tmp_path / "digits-cnn" / "ro"
+    names = []
+
+    def save(self, checkpoint, path, storage_options=None):
+        names.append(Path(path).name)
+        if names.count("last.ckpt") == 3:
+            for words in (["--bind", folder, folder], ["-o", "remount,bind,ro", folder]):
+                if subprocess.run(["mount", *words], capture_output=True).returncode:
+                    pytest.skip("file systems cannot be mounted here")
+        saved(self, checkpoint, path, storage_options)
+
+    monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", save)
+    words = [f"paths.runs={tmp_path}", "name=ro"]
+    try:
+        code, said = go(capsys, *words)
+        assert code == 4 and len(said.err.splitlines()) == 1 and "Read-only file system" in said.err
+        assert_old_checkpoints_are_whole(folder)
+    finally:
+        subprocess.run(["umount", folder], capture_output=True)
+    monkeypatch.undo()
+    assert go(capsys, *words, "resume=auto")[0] == 0, "once it can be written, it goes on"
+
+
 @pytest.mark.parametrize(
     "name", ["-a=b, [c] {d} #1 ~ é 漢 'b\"c $(touch pwned)", pytest.param("x" * 200, marks=pytest.mark.slow)]
 )
