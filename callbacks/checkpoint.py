@@ -282,6 +282,7 @@ def _keep(last: Path, previous: Path) -> None:
 
         shutil.copyfile(last, link)
     link.replace(previous)
+    link.unlink(missing_ok=True)  # after a kill both may have been one file already, which renaming leaves as it is
 
 
 def _epoch(trainer: Trainer) -> int:

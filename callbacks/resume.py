@@ -11,7 +11,7 @@ from callbacks.checkpoint import newest_whole, read_checkpoint, sweep
 from callbacks.members import Members
 from callbacks.provenance import RunRecord
 from configs.errors import NothingLeft, UserError
-from configs.runs import read_summary
+from configs.runs import in_use, read_summary
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +96,8 @@ def _choose(
 ) -> tuple[Path, int]:
     checkpoints = folder / "checkpoints"
     if run_folder is not None:
+        if in_use(folder):  # before what it is just writing is swept away
+            raise UserError(f"{folder} is in use by another process; wait for it, or choose another name")
         sweep(checkpoints)
     if resume and resume.endswith(".ckpt"):
         path = Path(resume).expanduser().resolve()

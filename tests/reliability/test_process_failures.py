@@ -20,7 +20,7 @@ from train import train
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-FAULT = '''"""Something goes wrong in one process at one step."""
+FAULT = '''"""Something goes wrong in one process at one step of the first start."""
 
 import os
 import signal
@@ -31,21 +31,33 @@ from lightning import Callback
 
 
 class Fault(Callback):
-    """Do `kind` in process `rank` when step `step` begins."""
+    """Do `kind` in process `rank` when step `step` begins, or the validation behind it."""
 
-    def __init__(self, *, kind: str, rank: int = 1, step: int = 30) -> None:
-        self.kind, self.rank, self.step = kind, rank, step
+    def __init__(self, *, kind: str, rank: int = 1, step: int = 30, validating: bool = False) -> None:
+        self.kind, self.rank, self.step, self.validating = kind, rank, step, validating
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Go wrong."""
         if self.kind == "keys":
             pl_module.log(f"of {trainer.global_rank}", float(trainer.global_rank), on_epoch=True, sync_dist=True)
-        if (trainer.global_rank, trainer.global_step) != (self.rank, self.step):
+        if not self.validating:
+            self._go_wrong(trainer)
+
+    def on_validation_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Go wrong."""
+        if self.validating and batch_idx == 1:
+            self._go_wrong(trainer)
+
+    def _go_wrong(self, trainer: Any) -> None:
+        again = any(os.environ.get(name, "0") != "0" for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
+        if again or (trainer.global_rank, trainer.global_step) != (self.rank, self.step):
             return
         if self.kind == "raise":
             raise RuntimeError("boom")
         if self.kind == "hang":
             time.sleep(1e6)
+        if self.kind == "slow":
+            time.sleep(3)
         if self.kind.startswith("SIG"):
             os.kill(os.getpid(), getattr(signal, self.kind))
 '''
@@ -103,9 +115,9 @@ def start(project: Path, how: list[str], *words: str, **variables: str) -> subpr
     )
 
 
-def run(project: Path, how: list[str], *words: str) -> tuple[int, str, str]:
-    process = start(project, how, *words)
-    output, errors = process.communicate(timeout=120)
+def run(project: Path, how: list[str], *words: str, **variables: str) -> tuple[int, str, str]:
+    process = start(project, how, *words, **variables)
+    output, errors = process.communicate(timeout=300)
     assert gone(process.pid), "a process is left behind"
     return process.returncode, output, errors
 
@@ -256,7 +268,7 @@ def test_srun_and_machines_that_know_each_other(project: Path, tmp_path: Path) -
         ],
     }
     for name, pair in pairs.items():
-        ends = [(*process.communicate(timeout=120), process.returncode) for process in pair]
+        ends = [(*process.communicate(timeout=300), process.returncode) for process in pair]
         assert [code for *_, code in ends] == [0, 0], ends
         assert [bool(output) for output, *_ in ends] == [True, False], "the second process is silent"
         assert summary(tmp_path / name)["world_size"] == 2
