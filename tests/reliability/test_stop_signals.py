@@ -118,9 +118,9 @@ def slow(*values: Any) -> Any:
     ("overrides", "steps"),
     [
         (CASES["ema"], 14),
-        (CASES["plateau"], 14),
         (CASES["accumulation"], 7),
         ([*CASES["ema"], "trainer.val_check_interval=3"], 6),
+        slow(CASES["plateau"], 14),
         slow(CASES["one_cycle"], 14),
         slow(CASES["augmentation"], 14),
         slow(CASES["early_stopping"], 14),
@@ -128,7 +128,7 @@ def slow(*values: Any) -> Any:
         slow([*CASES["ema"], "callbacks.checkpoint.every_n_steps=2"], 14),
         slow([*CASES["plateau"], "trainer.max_steps=18", "trainer.max_epochs=3", "scheduler.warmup_epochs=0"], 14),
     ],
-    ids=["ema", "plateau", "accumulation", "within", "one_cycle", "augmentation", "early", "second", "every", "steps"],
+    ids=["ema", "accumulation", "within", "plateau", "one_cycle", "augmentation", "early", "second", "every", "steps"],
 )
 def test_in_a_long_validation(overrides: list[str], steps: int, tmp_path: Path, lasting: Any) -> None:
     overrides = [*SMALL, *overrides, f"paths.runs={tmp_path}"]
