@@ -22,7 +22,8 @@ class LearningRateMonitor(Callback):
         if every_n_steps < 1:
             raise ValueError(f"every_n_steps must be at least 1, not {every_n_steps}")
         self.every_n_steps = every_n_steps
-        self._steps, self._rates = 0, {"lr": 0.0}
+        self._steps = 0
+        self._rates: dict[str, float] = {}
         self._recorded: int | None = None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -40,7 +41,16 @@ class LearningRateMonitor(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the rate of the epoch's last step, beside the epoch's other figures."""
-        self._record(trainer)
+        if self._rates:
+            self._record(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The newest step's rates: a run that was stopped in its validation goes on without a step before the end."""
+        return {"rates": self._rates}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take them up."""
+        self._rates = state_dict["rates"]
 
     def _record(self, trainer: Trainer) -> None:
         if trainer.global_step == self._recorded:  # an epoch's last step may be one of every_n_steps

@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 IMAGES, EPOCHS = 240, 8
 COMMON = [
     *("data=digits", "data.forbid=[]", "data.per_class=24", "data.batch_size=30", "augment=light", "test=false"),
-    *("model=cnn", "model.widths=[6,6]", f"trainer.max_epochs={EPOCHS}", "callbacks=none"),
+    *("model=cnn", "model.widths=[6,6]", f"trainer.max_epochs={EPOCHS}"),
+    *("callbacks=none", "callbacks.learning_rate.every_n_steps=5"),
     *("callbacks.checkpoint.every_n_steps=3", "resume=auto"),
 ]  # 8 steps an epoch, and no image left over
 SETUPS = {
@@ -71,9 +72,8 @@ class Starter:
         return int(self._answer())
 
     def end(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        assert self._process.wait(timeout=30) == 0
+        self._process.kill()
+        self._process.communicate()
 
 
 @dataclass

@@ -117,7 +117,7 @@ def slow(*values: Any) -> Any:
 @pytest.mark.parametrize(
     ("overrides", "steps"),
     [
-        (CASES["ema"], 14),
+        ([*CASES["ema"], "callbacks.learning_rate.every_n_steps=4"], 14),
         (CASES["accumulation"], 7),
         ([*CASES["ema"], "trainer.val_check_interval=3"], 6),
         slow(CASES["plateau"], 14),
