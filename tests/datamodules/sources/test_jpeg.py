@@ -24,6 +24,16 @@ def by_pillow(path, channels):
     return torch.from_numpy(pixels).view(*pixels.shape[:2], channels).permute(2, 0, 1)
 
 
+def opened_decode(path):
+    with Image.open(path) as image:
+        return jpeg.decode(path.read_bytes(), image, 1)
+
+
+def is_plain(path):
+    with Image.open(path) as image:
+        return jpeg.is_plain(image)
+
+
 def orientation(tag):
     exif = Image.Exif()
     exif[0x0112] = tag
@@ -57,26 +67,26 @@ def test_pixels_are_pillows_for_every_kind_of_plain_file(mode, photos, tmp_path,
             spy.reset_mock()
             assert torch.equal(read_picture(path, channels), by_pillow(path, channels)), (kind, channels)
             assert spy.call_count == 1
-            assert jpeg.decode(path.read_bytes(), Image.open(path), 1) is not None, kind  # not by falling back
+            assert opened_decode(path) is not None, kind  # not by falling back
 
 
 def test_other_kinds_and_doubtful_files_are_left_to_pillow(photos, tmp_path):
     path = tmp_path / "a.jpg"
     photos[0].convert("CMYK").save(path)
-    assert not jpeg.is_plain(Image.open(path))
+    assert not is_plain(path)
     assert torch.equal(read_picture(path, 3), by_pillow(path, 3))
     photos[0].save(tmp_path / "a.png")
-    assert not jpeg.is_plain(Image.open(tmp_path / "a.png"))
+    assert not is_plain(tmp_path / "a.png")
     photos[0].save(path)
     whole = path.read_bytes()
     path.write_bytes(whole[:-2000])
-    assert jpeg.decode(path.read_bytes(), Image.open(path), 1) is None
+    assert opened_decode(path) is None
     with pytest.raises(Refused, match="damaged"):
         read_picture(path, 3)
     # Bytes between two segments: a warning, which Pillow passes over.
     start = whole.index(b"\xff\xda")
     path.write_bytes(whole[:start] + bytes(5) + whole[start:])
-    assert jpeg.decode(path.read_bytes(), Image.open(path), 1) is None
+    assert opened_decode(path) is None
     assert torch.equal(read_picture(path, 3), by_pillow(path, 3))
 
 
