@@ -1,4 +1,4 @@
-"""What Lightning spends in each training step on hooks that nobody has written, spared."""
+"""What Lightning does for nobody in each training step, spared: empty hooks, and a message among processes."""
 
 from lightning import Callback, LightningModule, Trainer
 
@@ -23,3 +23,12 @@ def skip_empty_hooks(trainer: Trainer, task: LightningModule) -> None:
         for hook in HOOKS:
             if getattr(type(owner), hook) is getattr(base, hook) and hook not in vars(owner):
                 setattr(owner, hook, None)
+
+
+def skip_stop_messages(trainer: Trainer) -> None:
+    """Have the processes of a run no longer tell each other before each step whether process 0 got SIGTERM.
+
+    `HoldSignals` does so once a step for all signals. And Lightning takes any exception there for "no": that of a
+    killed data worker, say, after which the processes wait for each other in different exchanges.
+    """
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -22,8 +22,6 @@ from datamodules.randomness import balanced_order, permutation
 PADDING = -1
 WORKER_TIMEOUT = 300
 """Seconds without a batch after which workers are given up."""
-LOOK = 5
-"""Seconds between two looks at whether all workers live; torch's own."""
 
 
 class TrainBatches(Sampler[Any]):
@@ -137,35 +135,79 @@ class BatchLoader(DataLoader[Any]):
         Raises:
             WorkerFailed: a worker died, or none came for `patience` seconds.
         """
-        batches: Any = super().__iter__()
         if not self.num_workers:
-            return batches
+            return super().__iter__()
+        before = self._iterator._workers if self._iterator is not None else []  # type: ignore[attr-defined]
+        with _Watch(before, self.patience) as watch:
+            batches: Any = watch.take(super().__iter__)  # those that stay are asked to begin anew
         _workers.update(batches._workers)
         return self._patiently(batches)
 
     def _patiently(self, batches: Any) -> Iterator[Any]:
-        waited = 0
-        while True:
-            try:
-                batch = next(batches)
-            except StopIteration:
-                return
-            except (RuntimeError, OSError, EOFError) as error:
-                text = str(error)
-                if text.startswith("Caught "):  # an exception of a worker, which lives
-                    raise
-                if not text.startswith("DataLoader timed out"):
-                    # torch has found a dead one, or was in the middle of taking a batch from it.
-                    raise _how_one_died(batches._workers) or error from None
-                # Looks are counted, not seconds: a job that was suspended goes on.
-                waited += self.timeout  # type: ignore[assignment]
-                if waited < self.patience:
-                    continue
-                _end(batches._workers)
-                message = f"no batch came from the data workers for {self.patience} s (data.worker_timeout)"
+        with _Watch(batches._workers, self.patience) as watch:
+            while True:
+                try:
+                    batch = watch.take(batches.__next__)
+                except StopIteration:
+                    return
+                yield batch
+
+
+class _Watch:
+    """Ends workers that give no batch for long, in a thread: a stopped one can hold this process in mid-batch.
+
+    Args:
+        workers: all of a loader.
+        patience: seconds. Looks are counted, not seconds: a job that was suspended goes on.
+    """
+
+    def __init__(self, workers: Sequence[Any], patience: int) -> None:
+        self._workers, self._patience = workers, patience
+        self._gave_up = False
+        self._waits = False
+        self._waited = 0.0
+        self._over = threading.Event()
+
+    def __enter__(self) -> "_Watch":
+        if self._workers:
+            threading.Thread(target=self._look, daemon=True, name="patience with data workers").start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._over.set()
+
+    def take(self, get: Callable[[], Any]) -> Any:
+        """Return what it gets.
+
+        Raises:
+            WorkerFailed: a worker died, or none answered for long.
+        """
+        self._waits = True
+        try:
+            found = get()
+        except (RuntimeError, OSError, EOFError) as error:
+            if self._gave_up:
+                message = f"no batch came from the data workers for {self._patience} s (data.worker_timeout)"
                 raise WorkerFailed(message, exit_code=124) from None
-            waited = 0
-            yield batch
+            if str(error).startswith("Caught "):  # an exception of a worker, which lives
+                raise
+            # torch has found a dead one, or was in the middle of taking a batch from it.
+            raise _how_one_died(self._workers) or error from None
+        finally:
+            self._waits = False
+        self._waited = 0.0
+        return found
+
+    def _look(self) -> None:
+        step = min(1.0, self._patience / 4)
+        while not self._over.wait(step):
+            self._waited += step * self._waits
+            if self._waited > self._patience and self._waits:
+                self._gave_up = True
+                for worker in self._workers:
+                    with contextlib.suppress(OSError):
+                        os.kill(worker.pid, signal.SIGKILL)
+                return
 
 
 _workers: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -230,7 +272,6 @@ def batch_loader(
         pin_memory=torch.cuda.is_available(),
         # Else every iterator takes a number from the global generator.
         generator=torch.Generator(),
-        timeout=min(LOOK, worker_timeout) if workers else 0,
     )
     loader.patience = worker_timeout
     return loader

@@ -81,7 +81,8 @@ def test_a_second_process_is_refused_and_the_first_is_not_disturbed(
         code, _, errors = run(project, ["train.py"], *words)
         assert code == 2 and "is in use by another process" in errors, errors
     first.send_signal(signal.SIGCONT)
-    assert first.wait(timeout=300) == 0
+    _, errors = first.communicate(timeout=300)
+    assert first.returncode == 0, errors
     assert_same(undisturbed[1], tmp_path)
     assert summary(tmp_path)["resumes"] == 0
 

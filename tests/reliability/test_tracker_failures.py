@@ -118,6 +118,7 @@ def training(tmp_path: Path, url: str, *words: str, key: str | None = KEY) -> It
         yield process, folder, time.monotonic() - start
     finally:
         process.kill()
+        process.communicate()  # closes its output
 
 
 @pytest.fixture(scope="module")
