@@ -145,7 +145,7 @@ def drawn_stops(number: int) -> list[dict[str, Any]]:
     stops: list[dict[str, Any]] = [
         {"event": saving, "count": draws.randint(1, SAVING[saving])},
         {"event": "swap" if swaps else "validation", "count": draws.randint(1, 4 if swaps else 12)},
-        {"after": draws.uniform(0, 3)}
+        {"after": draws.uniform(0, 1)}
         if elsewhere == "any time"
         else {"event": elsewhere, "count": draws.randint(1, ELSEWHERE[elsewhere])},
     ]

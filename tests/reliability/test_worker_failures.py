@@ -148,7 +148,8 @@ def test_a_worker_that_is_killed_or_stopped_ends_the_run(
     code = 1 if kind == signal.SIGKILL else 124
     words = f"data worker (pid {victim}) is killed by signal: Killed" if code == 1 else CASES["sleep"][1]
     assert process.returncode == code, errors
-    assert len(errors.splitlines()) == 1 and words in errors, errors
+    # multiprocessing shows the connections that end with a worker, where one was just being used.
+    assert errors.count(words) == 1 and words in errors.splitlines()[-1], errors
     assert words in reason(tmp_path)[0]
     assert gone(process.pid)
 
