@@ -9,6 +9,7 @@ them count once, and a copy counts again.
 """
 
 import gc
+import multiprocessing
 import os
 import statistics
 from collections.abc import Callable, Iterator
@@ -134,12 +135,12 @@ def grown(loader: DataLoader) -> float:
     epoch: Any = iter(loader)
     for _ in range(AT_FIRST):
         next(epoch)
-    processes = [os.getpid(), *(worker.pid for worker in epoch._workers)]
+    processes = [os.getpid(), *(worker.pid for worker in multiprocessing.active_children())]
     before = together(processes)
     for _ in range(len(loader) - AT_FIRST):
         next(epoch)
     after = together(processes)
-    epoch._shutdown_workers()  # persistent ones stay otherwise
+    (loader._iterator or epoch)._shutdown_workers()  # type: ignore[attr-defined]  # persistent ones stay otherwise
     return (after - before) / WORKERS
 
 

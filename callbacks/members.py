@@ -59,13 +59,21 @@ class Members:
         world: rank and size, None for a run in one process.
         store: where they meet, for this run alone.
         watching: the same over a connection of its own, as a wait blocks one.
+        training: the same over one for torch's process group.
         timeout: seconds after which a silent process is given up.
     """
 
     def __init__(
-        self, world: World | None = None, *, store: Store | None = None, watching: Store | None = None, timeout: int = 0
+        self,
+        world: World | None = None,
+        *,
+        store: Store | None = None,
+        watching: Store | None = None,
+        training: Store | None = None,
+        timeout: int = 0,
     ) -> None:
         self.world = world
+        self.training = training
         self.timeout = timeout
         self.last_words: Callable[[ProcessFailed], None] = lambda error: None
         """What to do before this process is ended from outside its main thread."""
@@ -311,7 +319,7 @@ def connect(world: World, *, run: int, timeout: int) -> Members:
     serves = world.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     stores = []
     try:
-        for is_master in (serves, False):
+        for is_master in (serves, False, False):
             stores.append(
                 TCPStore(
                     world.address,
@@ -327,7 +335,7 @@ def connect(world: World, *, run: int, timeout: int) -> Members:
             f"process {world.rank} cannot reach process 0 at {world.address}:{world.port} (MASTER_ADDR, MASTER_PORT): "
             f"{str(error).splitlines()[0]}"
         ) from error
-    # A restart by torchrun meets in the same store.
+    # A restart by torchrun meets in the same store, where the addresses of those that it replaces still stand.
     name = f"lightbox-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}-{run}"
-    store, watching = (PrefixStore(name, one) for one in stores)
-    return Members(world, store=store, watching=watching, timeout=timeout)
+    store, watching, training = (PrefixStore(name, one) for one in stores)
+    return Members(world, store=store, watching=watching, training=training, timeout=timeout)

@@ -6,6 +6,7 @@ would run the command line again, which from Python or a test is another program
 Under torchrun and SLURM all are there already, and take process 0's configuration, too.
 """
 
+import atexit
 import contextlib
 import itertools
 import os
@@ -19,6 +20,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins.environments import ClusterEnvironment
+from lightning.fabric.utilities.distributed import _destroy_dist_connection
 from lightning.pytorch.strategies import DDPStrategy
 from torch.distributed import TCPStore
 
@@ -265,7 +267,36 @@ class LaunchedProcesses(ClusterEnvironment):
 
 
 class LaunchedDDP(DDPStrategy):
-    """DDP among processes that are running already; Lightning's launcher would refuse to work in a notebook."""
+    """DDP among processes that are running already; Lightning's launcher would refuse to work in a notebook.
+
+    Args:
+        members: this process among the others.
+        arguments: of `DDPStrategy`.
+    """
+
+    def __init__(self, members: Members, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._members = members
+
+    def setup_distributed(self) -> None:
+        """Meet the others under a name of this start's own: torch would read the addresses of one that torchrun ended,
+        and wait for them (torch 2.14 keeps torchrun's store over its restarts, without a name for each).
+        """
+        world = self._members.world
+        assert world is not None
+        if not torch.distributed.is_initialized():
+            backend = self._get_process_group_backend()
+            torch.distributed.init_process_group(
+                backend,
+                store=self._members.training,
+                rank=world.rank,
+                world_size=world.size,
+                timeout=self._timeout,
+                device_id=self.root_device if self.root_device.type != "cpu" else None,
+            )
+            if backend == "nccl":  # torch warns of a group that is still there at the end
+                atexit.register(_destroy_dist_connection)
+        super().setup_distributed()
 
     def _configure_launcher(self) -> None:
         self._launcher = None
@@ -282,6 +313,7 @@ def process_arguments(members: Members, arguments: Mapping[str, Any], *, find_un
     if members.world is None:
         return dict(arguments)
     strategy = LaunchedDDP(
+        members,
         cluster_environment=LaunchedProcesses(members.world),
         timeout=timedelta(seconds=members.timeout),
         find_unused_parameters=find_unused or arguments["strategy"] == "ddp_find_unused_parameters_true",
