@@ -135,12 +135,13 @@ def grown(loader: DataLoader) -> float:
     epoch: Any = iter(loader)
     for _ in range(AT_FIRST):
         next(epoch)
-    processes = [os.getpid(), *(worker.pid for worker in multiprocessing.active_children())]
+    processes = [os.getpid(), *(one.pid for one in multiprocessing.active_children() if one.pid)]
     before = together(processes)
     for _ in range(len(loader) - AT_FIRST):
         next(epoch)
     after = together(processes)
-    (loader._iterator or epoch)._shutdown_workers()  # type: ignore[attr-defined]  # persistent ones stay otherwise
+    owner: Any = loader._iterator or epoch
+    owner._shutdown_workers()  # persistent ones stay otherwise
     return (after - before) / WORKERS
 
 
