@@ -12,6 +12,8 @@ from configs.errors import UserError
 from datamodules.batch.coin import check_probability, check_ranges, toss
 from datamodules.batch.warp import pixel_grid, warp
 
+CPU = torch.device("cpu")
+
 
 def smooth_field(noise: torch.Tensor, sigma: float) -> torch.Tensor:
     """Blur noise ``(B, 2, H, W)`` by a Gaussian of ``sigma`` pixels, mirrored at the border."""
@@ -42,7 +44,9 @@ class Elastic:
         self.smoothness = smoothness
         self.p = check_probability(p)
 
-    def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> torch.Tensor:
+    def draw(
+        self, n: int, height: int, width: int, generator: torch.Generator, *, device: torch.device = CPU
+    ) -> torch.Tensor:
         """Return float32 ``(n, H, W, 2)``: how far, columns then rows, in units of half a side; 0 for no."""
         sigma = self.smoothness * min(height, width)
         if sigma < 0.25 or min(height, width) < 2:
@@ -50,9 +54,12 @@ class Elastic:
                 f"augment.elastic.smoothness={self.smoothness} is {sigma:.2g} of {min(height, width)} pixels: "
                 f"it must be at least {0.25 / min(height, width):.2g}"
             )
-        field = smooth_field(torch.randn(n, 2, height, width, generator=generator), sigma)
+        warped = toss(n, self.p, generator).to(device)
+        # Two numbers for each pixel, and their smoothing: where the images are, from a seed that was drawn on the CPU.
+        there = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        field = smooth_field(torch.randn(n, 2, height, width, generator=there, device=device), sigma)
         field = field / field.std(dim=(1, 2, 3), keepdim=True) * (2 * self.shift)
-        return (field * toss(n, self.p, generator).view(-1, 1, 1, 1)).permute(0, 2, 3, 1)
+        return (field * warped.view(-1, 1, 1, 1)).permute(0, 2, 3, 1)
 
     def __call__(
         self,
@@ -64,6 +71,6 @@ class Elastic:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Warp images ``(B, C, H, W)`` and their masks ``(B, H, W)``; targets stay."""
         height, width = images.shape[-2:]
-        field = self.draw(len(images), height, width, generator).to(images.device)
+        field = self.draw(len(images), height, width, generator, device=images.device)
         images, masks = warp(images, pixel_grid(height, width, images.device) + field, masks=masks)
         return images, targets, masks

@@ -84,11 +84,16 @@ class Grids(NamedTuple):
     top: torch.Tensor
     left: torch.Tensor
 
+    def to(self, device: torch.device) -> "Grids":
+        """The same squares on another device."""
+        return Grids(*(one.to(device) for one in self))
+
 
 def grid_squares(grids: Grids, height: int, width: int) -> torch.Tensor:
     """The pixels inside the squares: bool ``(B, H, W)``."""
     inside = [
-        (torch.arange(side) - start[:, None]) % grids.unit[:, None] < grids.side[:, None]  # (B, side)
+        (torch.arange(side, device=start.device) - start[:, None]) % grids.unit[:, None]
+        < grids.side[:, None]  # (B, side)
         for start, side in ((grids.top, height), (grids.left, width))
     ]
     return inside[0][:, :, None] & inside[1][:, None, :]
@@ -142,5 +147,6 @@ class GridMask:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Hide squares of images ``(B, C, H, W)``; targets and masks stay."""
         height, width = images.shape[-2:]
-        hidden = grid_squares(self.draw(len(images), height, width, generator), height, width).to(images.device)
+        grids = self.draw(len(images), height, width, generator).to(images.device)
+        hidden = grid_squares(grids, height, width)
         return images.masked_fill(hidden[:, None], self.value), targets, masks

@@ -11,7 +11,7 @@ IGNORE = 255  # target of mask pixels that lie outside the image
 
 
 class Shifts(NamedTuple):
-    """Where each crop starts, relative to its image: int64 ``(B,)``; 0 is the image itself."""
+    """Where each crop starts, relative to its image: int64 ``(B,)`` on the CPU; 0 is the image itself."""
 
     rows: torch.Tensor
     columns: torch.Tensor
@@ -39,8 +39,8 @@ def crop(
     size = channels * tall * wide
     starts = n * size - (channels - 1) * tall * wide - (height - 1) * wide - width + 1
     windows = padded.as_strided((max(starts, 0), channels, height, width), (1, tall * wide, wide, 1))
-    first = torch.arange(n, device=images.device) * size
-    return windows.index_select(0, first + (shifts.rows + reach) * wide + shifts.columns + reach)
+    first = torch.arange(n) * size + (shifts.rows + reach) * wide + shifts.columns + reach
+    return windows.index_select(0, first.to(images.device))
 
 
 def _padded(images: torch.Tensor, reach: int, fill: str, outside: int) -> torch.Tensor:
@@ -96,8 +96,7 @@ class RandomCrop:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Shift images ``(B, C, H, W)`` and their masks ``(B, H, W)``; targets stay."""
         height, width = images.shape[-2:]
-        drawn = self.draw(len(images), height, width, generator)
-        shifts = Shifts(drawn.rows.to(images.device), drawn.columns.to(images.device))
+        shifts = self.draw(len(images), height, width, generator)
         if masks is not None:
             masks = crop(masks[:, None], shifts, fill=self.fill, outside=IGNORE)[:, 0]
         return crop(images, shifts, fill=self.fill), targets, masks

@@ -52,8 +52,8 @@ class RandomErasing:
         area = torch.empty(shape).uniform_(self.smallest, self.largest, generator=generator) * height * width
         bound = math.log(self.elongation)
         ratio = torch.empty(shape).uniform_(-bound, bound, generator=generator).exp()
-        tall = (area * ratio).sqrt().round().long().clamp_min(1)
-        wide = (area / ratio).sqrt().round().long().clamp_min(1)
+        tall = (area * ratio).sqrt().round().long()
+        wide = (area / ratio).sqrt().round().long()
         fits = (tall < height) & (wide < width)
         first = fits.int().argmax(dim=1, keepdim=True)
         tall, wide = tall.gather(1, first)[:, 0], wide.gather(1, first)[:, 0]

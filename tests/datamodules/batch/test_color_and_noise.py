@@ -94,6 +94,18 @@ def test_noise_has_the_width_that_was_drawn():
         assert abs(mine.mean().item()) <= 4 * expected / 40 + 1e-6
 
 
+def test_noise_is_cut_off_at_black_and_white_and_its_width_is_uniform():
+    for level, low, high in ((250, 100, 255), (5, 0, 155)):
+        out, _, _ = GaussianNoise(std=0.1, p=1.0)(
+            torch.full((60, 1, 20, 20), level, dtype=torch.uint8), torch.zeros(60), generator=seeded()
+        )
+        assert out.min() >= low and out.max() <= high, "nothing wraps around"
+        assert (out == (255 if level > 128 else 0)).float().mean() > 0.1
+    drawn = GaussianNoise(std=0.2, p=1.0).draw(5000, seeded())
+    counts = torch.histc(drawn, 10, 0, 51)
+    assert counts.sum() == 5000 and ((counts - 500) ** 2 / 500).sum() < 27.9  # 9 degrees of freedom, 1 in 1000
+
+
 def test_blur_equals_torchvisions_at_the_same_sigma():
     images = pictures(12, height=24, width=30)
     sigmas = torch.linspace(0.3, 2.0, 12)

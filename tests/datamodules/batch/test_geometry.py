@@ -1,5 +1,7 @@
 """Affine changes, quarter turns and elastic distortions against torchvision, image by image at the same draw."""
 
+import math
+
 import pytest
 import torch
 from torchvision.transforms.v2 import InterpolationMode
@@ -91,6 +93,14 @@ def test_the_field_moves_as_far_as_it_says_and_is_smooth():
     steps = (pixels[:, 1:] - pixels[:, :-1]).abs().mean()
     rough = Elastic(shift=0.05, smoothness=0.03).draw(50, 32, 32, seeded()) * 16
     assert steps < 0.5 * (rough[:, 1:] - rough[:, :-1]).abs().mean()
+    for smoothness in (
+        0.05,
+        0.1,
+    ):  # white noise under a Gaussian: neighbours d apart correlate by exp(-d^2 / 4 sigma^2)
+        sigma, fields = 64 * smoothness, Elastic(smoothness=smoothness).draw(40, 64, 64, seeded())[:, 12:-12, 12:-12]
+        apart = round(sigma)
+        together = (fields[:, apart:] * fields[:, :-apart]).mean() / fields.square().mean()
+        assert abs(together - math.exp(-(apart**2) / (4 * sigma**2))) < 0.05
     still = Elastic(p=0.4).draw(2000, 8, 8, seeded()).flatten(1).abs().sum(1) == 0
     assert abs(still.float().mean() - 0.6) < 4 * (0.24 / 2000) ** 0.5
 

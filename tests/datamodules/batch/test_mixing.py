@@ -92,6 +92,37 @@ def test_shares_come_from_the_beta_distribution():
         assert np.abs(steps[0] - steps[1]).max() < 1.95 * (2 / 4000) ** 0.5
 
 
+def far_apart(first, second):
+    """Two samples of one size, by Kolmogorov and Smirnov: true once in 1000 if they are of one distribution."""
+    grid = torch.cat([first, second])
+    steps = [torch.searchsorted(one.sort().values, grid, right=True) / len(one) for one in (first, second)]
+    return (steps[0] - steps[1]).abs().max() > 1.95 * (2 / len(first)) ** 0.5
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 3.0])
+def test_shares_and_areas_are_drawn_as_torchvision_draws_them(alpha):
+    n, image = 2000, torch.zeros(1, 40, 40)
+    torch.manual_seed(0)
+    reference = v2.MixUp(alpha=alpha, num_classes=CLASSES)
+    theirs = torch.tensor([float(reference.make_params([image])["lam"]) for _ in range(n)])
+    ours, _ = Mixup(num_classes=CLASSES, alpha=alpha).draw(n, seeded())
+    assert ours.min() >= 0.5, "the larger part is the image's own"
+    assert not far_apart(ours, torch.maximum(theirs, 1 - theirs))
+    reference = v2.CutMix(alpha=alpha, num_classes=CLASSES)
+    theirs = torch.tensor([reference.make_params([image])["lam_adjusted"] for _ in range(n)])
+    boxes, _ = CutMix(num_classes=CLASSES, alpha=alpha).draw(n, 40, 40, seeded())
+    assert not far_apart(1 - (boxes.bottom - boxes.top) * (boxes.right - boxes.left) / 1600, theirs)
+
+
+def test_a_share_of_one_and_a_box_without_area_change_nothing():
+    images, targets = batch()
+    labels, whole, partners = soft(targets, CLASSES), torch.ones(24), draw_partners(24, seeded())
+    assert torch.equal(mixup(images, whole, partners), images)
+    assert torch.equal(mix_targets(labels, whole, partners), labels)
+    edge = torch.full((24,), 5)
+    assert torch.equal(cutmix(images, Boxes(edge, edge, edge, edge + 4), partners), images)
+
+
 def test_nobody_is_their_own_partner():
     for n in (2, 3, 10, 101):
         partners = draw_partners(n, seeded(n))

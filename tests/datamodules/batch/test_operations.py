@@ -9,9 +9,37 @@ import torch
 
 from configs import signatures
 from configs.errors import UserError
-from datamodules.batch import OPERATIONS, build_recipe
+from datamodules.batch import OPERATIONS, build_recipe, large
 
 CLASSES = 5
+# Arguments at which an operation that is drawn for every image changes none; None where its coin alone is its
+# strength; a message where no strength is a mistake. A new operation has to say which.
+NO_STRENGTH = {
+    "random_crop": "padding is a share",
+    "horizontal_flip": None,
+    "vertical_flip": None,
+    "affine": {"degrees": 0, "translate": 0, "zoom": [1, 1], "shear": 0},
+    "quarter_turn": None,
+    "elastic": {"shift": 0},
+    "color_jitter": {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0},
+    "equalize": None,
+    "gaussian_blur": {"sigma": [1e-3, 1e-3]},
+    "gaussian_noise": {"std": 0},
+    "randaugment": {"num_ops": 0},
+    "trivial_augment": None,
+    "auto_augment": None,
+    "augmix": None,
+    "cutout": "side=0 is 0 of 20 pixels",
+    "random_erasing": {"smallest": 0, "largest": 0},
+    "hide_and_seek": {"hide": 0},
+    "grid_mask": {"keep": 1},
+    "adversarial_erasing": {"threshold": 1},
+    "mixup": None,  # its own share is at least a half, and alpha above 0; `test_mixing.py` has it at a share of 1
+    "cutmix": None,  # likewise, with a box without area
+    "mosaic": None,
+}
+ZERO = {"random_crop": {"padding": 0}, "cutout": {"side": 0}}  # what the messages are about
+MIX = {"mixup", "cutmix", "mosaic"}
 # An image may come back as it was: shifted by nothing, the identity, a box without area.
 POLICIES = {"randaugment", "trivial_augment", "auto_augment", "augmix"}
 MAY_CHANGE_NOTHING = {*POLICIES, "random_crop", "gaussian_noise", "gaussian_blur", "equalize", "mixup", "cutmix"}
@@ -80,6 +108,50 @@ def test_does_nothing_at_no_probability(name):
         assert torch.equal(new_targets, torch.nn.functional.one_hot(targets, CLASSES).float())
 
 
+def test_every_operation_says_what_no_strength_is():
+    assert set(NO_STRENGTH) == set(OPERATIONS)
+
+
+@pytest.mark.parametrize("name", NO_STRENGTH)
+def test_does_nothing_at_no_strength_or_says_that_it_would_not(name):
+    images, targets, masks = batch()
+    still = NO_STRENGTH[name]
+    if isinstance(still, dict):
+        for seed in range(3):
+            changing = operation(name, **still, p=1)
+            out, labels, moved = changing(images, targets, generator=seeded(seed), masks=masks)
+            assert torch.equal(out, images) and torch.equal(labels, targets) and torch.equal(moved, masks)
+    elif still:
+        with pytest.raises(UserError, match=still):
+            operation(name, **ZERO[name])(images, targets, generator=seeded())
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name not in MIX])
+def test_an_image_depends_on_no_other_image_of_its_batch(name):
+    images, targets, _ = batch()
+    others = images.clone()
+    others[::2] = 255 - others[::2] // 3
+    one, two = (operation(name, p=1)(each, targets, generator=seeded(3))[0] for each in (images, others))
+    assert torch.equal(one[1::2], two[1::2])
+
+
+def test_those_that_mix_are_the_ones_that_depend_on_others():
+    found = {name for name in OPERATIONS if getattr(operation(name), "operations", None)}  # share one coin
+    assert found == MIX
+
+
+@every
+def test_the_path_of_large_images_gives_the_same_bits(name, monkeypatch):
+    for channels in (1, 3):
+        images, targets, _ = batch(24, channels)
+        images[::3] = images[::3] // 64 + 100
+        expected = operation(name)(images, targets, generator=seeded(5))
+        monkeypatch.setattr(large, "SMALL", 0)
+        found = operation(name)(images, targets, generator=seeded(5))
+        monkeypatch.undo()
+        assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
+
+
 @every
 def test_takes_grey_images_black_ones_and_a_single_one(name):
     for shape in ((1, 1, 8, 8), (1, 3, 8, 8), (16, 1, 8, 8)):
@@ -92,10 +164,11 @@ def test_takes_grey_images_black_ones_and_a_single_one(name):
 def test_is_a_function_of_the_generator_alone(name):
     images, targets, _ = batch()
     state = torch.get_rng_state()
-    first = operation(name)(images, targets, generator=seeded(1))[0]
+    first, labels, _ = operation(name)(images, targets, generator=seeded(1))
     assert torch.equal(torch.get_rng_state(), state)
     torch.rand(11)
-    assert torch.equal(operation(name)(images, targets, generator=seeded(1))[0], first)
+    again = operation(name)(images, targets, generator=seeded(1))
+    assert torch.equal(again[0], first) and torch.equal(again[1], labels)
     assert not torch.equal(operation(name)(images, targets, generator=seeded(2))[0], first)
 
 

@@ -112,6 +112,17 @@ def test_augmix_draws_chains_of_one_to_three_and_weights_that_sum_to_one():
     assert {NAMES[one] for one in drawn.operations.unique().tolist()} == {"identity", *augmix.RANGES}
 
 
+@pytest.mark.parametrize("alpha", [1.0, 0.3])
+def test_the_weights_of_augmix_are_beta_and_dirichlet(alpha):
+    width, n = 4, 6000
+    drawn = AugMix(width=width, alpha=alpha).draw(n, seeded())
+    shares = (drawn.weights / (1 - drawn.own)[:, None])[drawn.own < 0.99].flatten()
+    variances = 1 / (4 * (2 * alpha + 1)), (1 - 1 / width) / width / (width * alpha + 1)
+    for values, mean, variance in zip((drawn.own, shares), (0.5, 1 / width), variances, strict=True):
+        assert abs(values.mean() - mean) < 4 * (variance / len(values)) ** 0.5
+        assert abs(values.var() / variance - 1) < 0.1
+
+
 def test_the_spaces_are_torchvisions():
     for ranges, space, extra in (
         (trivial_augment.RANGES, v2.TrivialAugmentWide._AUGMENTATION_SPACE, {"identity", "autocontrast", "equalize"}),
