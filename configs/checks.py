@@ -284,14 +284,18 @@ def _processes(config: Settings, written: Set[str]) -> Mistakes:
 
 def _forbidden_operations(config: Settings, written: Set[str]) -> Mistakes:
     for index, name in enumerate(config.data.forbid):
-        if name not in names.operations():
+        if name[:1].isupper():
+            yield from ((("data", "forbid", str(index)), text) for _, text in albumentations_lines.mistakes(name, {}))
+        elif name not in names.operations():
             yield ("data", "forbid", str(index)), f": {unknown('operation', name, names.operations())}"
 
 
 def _unwanted_operations(config: Settings, written: Set[str]) -> Mistakes:
     for name, given in config.augment.items():
-        if names.effect(name) in config.data.forbid and given is not None and f"augment.{name}" in written:
-            yield ("augment", name), f": {config.data.name} forbids it (data.forbid), as it changes the label"
+        forbidden = sorted(names.effects(name) & set(config.data.forbid))
+        if forbidden and given is not None and f"augment.{name}" in written:
+            does = "" if forbidden[0] == name else f", which does {' and '.join(forbidden)}"
+            yield ("augment", name), f"{does}: {config.data.name} forbids it (data.forbid), as it changes the label"
 
 
 def _monitor(config: Settings, written: Set[str]) -> Mistakes:

@@ -48,9 +48,20 @@ def _operations_of(folder: str) -> dict[str, str]:
     raise AssertionError(f"datamodules/{folder}/__init__.py has no dict literal OPERATIONS")
 
 
-def effect(operation: str) -> str:
-    """What an operation does, by our name: albumentations' HorizontalFlip is a horizontal_flip."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", operation).lower()
+_MIRRORS_AND_TURNS = frozenset({"horizontal_flip", "vertical_flip", "quarter_turn"})
+_UNDER_OTHER_NAMES = {
+    "D4": _MIRRORS_AND_TURNS,
+    "SquareSymmetry": _MIRRORS_AND_TURNS,
+    "Transpose": _MIRRORS_AND_TURNS,
+    "RandomRotate90": frozenset({"quarter_turn"}),
+}
+"""albumentations' classes that do what operations of ours do, or several of them."""
+
+
+def effects(operation: str) -> frozenset[str]:
+    """What an operation does, by its own name and ours: albumentations' HorizontalFlip is a horizontal_flip."""
+    ours = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", operation).lower()
+    return _UNDER_OTHER_NAMES.get(operation, frozenset()) | {operation, ours}
 
 
 @cache

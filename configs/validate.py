@@ -129,7 +129,9 @@ def settle(raw: Mapping[str, Any]) -> RunConfig:
     if config.model.weights == "none" and (config.model.pretrained or _means_default(config)):
         config.model.weights = "default"
     config.dropped_augment = [
-        name for name, given in config.augment.items() if given is not None and names.effect(name) in config.data.forbid
+        name
+        for name, given in config.augment.items()
+        if given is not None and not names.effects(name).isdisjoint(config.data.forbid)
     ]
     config.augment = {
         name: given

@@ -188,6 +188,25 @@ def test_digits_forbid_flips_and_keep_the_rest_of_a_recipe() -> None:
     assert forbidding.dropped_augment == ["randaugment", "mixup"]
 
 
+def test_what_a_data_set_forbids_is_known_under_albumentations_names_too() -> None:
+    """D4 mirrors and turns, so a digit set that forbids mirrors forbids it; others are forbidden by their own name."""
+    assert compose(["data=digits", "augment=albumentations"]).dropped_augment == ["HorizontalFlip"]
+    for line, does in (("D4", "horizontal_flip"), ("RandomRotate90", "quarter_turn"), ("Transpose", "vertical_flip")):
+        with pytest.raises(UserError, match=rf"augment\.{line}, which does .*{does}.*digits forbids it"):
+            compose(["data=digits", f"augment.{line}.p=0.5"])
+        assert list(compose(["data=fashion_mnist", f"augment.{line}.p=0.5"]).augment) == [line]
+    both = ["data=fashion_mnist", "augment=albumentations", "data.forbid=[CoarseDropout,horizontal_flip]"]
+    assert compose(both).dropped_augment == ["HorizontalFlip", "CoarseDropout"]
+    with pytest.raises(UserError, match="unknown albumentations operation 'CoarseDropou'; nearest: CoarseDropout"):
+        compose(["data.forbid=[CoarseDropou]"])
+
+
+def test_every_operation_is_a_key_of_the_command_line() -> None:
+    """Any line can be added to any recipe; a new row of the tables is one without another word."""
+    recipe = compose(["data=fashion_mnist", "augment=none", *(f"augment.{name}.p=0.01" for name in names.operations())])
+    assert recipe.augment == {name: {"p": 0.01} for name in names.operations()}
+
+
 def test_plus_signs_of_hydra_users_are_taken() -> None:
     assert compose(["+optimizer.lr=0.5"]).optimizer.lr == 0.5
     assert compose(["++optimizer.lr=0.5"]).optimizer.lr == 0.5

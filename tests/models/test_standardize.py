@@ -47,6 +47,20 @@ def test_zca_equals_scikit_learns_whitening_turned_back(monkeypatch):
     assert np.allclose(np.cov(out.numpy(), rowvar=False, bias=True), np.eye(64), atol=1e-3)
 
 
+def test_what_is_added_to_the_variances_is_a_hundredth_of_their_mean():
+    """As it stands, against scikit-learn's mean, variances and components of the real digits, with constant pixels."""
+    images = digits()
+    flat = images.flatten(1).double().numpy()
+    scaler = StandardScaler().fit(flat)
+    added = 0.01 * scaler.var_.mean()
+    expected = (flat - scaler.mean_) / np.sqrt(scaler.var_ + added)
+    assert np.allclose(fitted("featurewise", images)(images).flatten(1).numpy(), expected, atol=1e-4)
+    components = PCA().fit(flat)
+    variances = components.explained_variance_ * 1796 / 1797
+    turned = components.transform(flat) / np.sqrt(variances + added)
+    assert np.allclose(fitted("zca", images)(images).flatten(1).numpy(), turned @ components.components_, atol=1e-4)
+
+
 @pytest.mark.parametrize("kind", ["featurewise", "zca"])
 def test_pixels_that_never_change_stay_small(kind):
     images = digits()
