@@ -76,3 +76,17 @@ def test_all_own_nets_are_named():
     for net in NETS:
         stem, number = re.fullmatch(r"(\D+?)(\d*)", net).groups()
         assert f"`{net}`" in named or (stem in named and f"`{number}`" in named), net
+
+
+def test_results_are_those_of_the_experiments_claims():
+    rows = dict(
+        re.findall(r"^\| `(\w+)` \| (\d\.\d{4} \(\d\.\d{4} to \d\.\d{4}\)) \| [\d.]+ \|$", README, re.MULTILINE)
+    )
+    claims = {}
+    for path in (ROOT / "configs" / "experiment").glob("*.yaml"):
+        claim = re.search(
+            r"^# result: test/accuracy mean (\S+), range (\S+ to \S+) over", path.read_text(), re.MULTILINE
+        )
+        assert claim, f"{path.name} has no line `# result:`"
+        claims[path.stem] = f"{claim[1]} ({claim[2]})"
+    assert rows == claims
