@@ -35,8 +35,10 @@ class ImageOperation(Protocol):
 
     cuts_from_whole: bool
 
-    def __call__(self, image: torch.Tensor, *, size: int, generator: torch.Generator) -> torch.Tensor:
-        """Return a new image."""
+    def __call__(
+        self, image: torch.Tensor, *, size: int, generator: torch.Generator, interpolation: str = "bilinear"
+    ) -> torch.Tensor:
+        """Return a new image; one that resizes does it as evaluation does, by ``interpolation``."""
 
 
 class WholeCut(ImageOperation, Protocol):
@@ -45,7 +47,7 @@ class WholeCut(ImageOperation, Protocol):
     def part(self, height: int, width: int, generator: torch.Generator) -> Part:
         """Draw what is taken."""
 
-    def cut(self, image: torch.Tensor, part: Part, size: int) -> torch.Tensor:
+    def cut(self, image: torch.Tensor, part: Part, size: int, interpolation: str = "bilinear") -> torch.Tensor:
         """Return it as ``(C, size, size)``."""
 
 

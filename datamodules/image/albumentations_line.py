@@ -46,7 +46,9 @@ class AlbumentationsLine:
         except (TypeError, ValueError) as error:
             raise UserError(f"augment.{name}: {' '.join(str(error).split())[:200]}") from error
 
-    def __call__(self, image: torch.Tensor, *, size: int, generator: torch.Generator) -> torch.Tensor:
+    def __call__(
+        self, image: torch.Tensor, *, size: int, generator: torch.Generator, interpolation: str = "bilinear"
+    ) -> torch.Tensor:
         """Return a new image ``(C, H, W)``; a function of the image and the generator's state."""
         self._operation.set_random_seed(int(torch.randint(2**32, (1,), generator=generator)))
         pixels = image.permute(1, 2, 0).contiguous().numpy()  # (H, W, C)

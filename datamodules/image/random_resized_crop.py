@@ -61,16 +61,20 @@ class RandomResizedCrop:
         side = min(height, width)
         return (height - side) // 2, (width - side) // 2, side, side
 
-    def cut(self, image: torch.Tensor, part: Part, size: int) -> torch.Tensor:
-        """Return a part of ``(C, H, W)`` as ``(C, size, size)``."""
-        from torchvision.transforms.v2 import functional as v2  # a second to import
+    def cut(self, image: torch.Tensor, part: Part, size: int, interpolation: str = "bilinear") -> torch.Tensor:
+        """Return a part of ``(C, H, W)`` as ``(C, size, size)``, antialiased."""
+        from torchvision.transforms.v2 import InterpolationMode  # a second to import
+        from torchvision.transforms.v2 import functional as v2
 
-        return v2.resized_crop_image(image, *part, [size, size], antialias=True)
+        how = InterpolationMode(interpolation)
+        return v2.resized_crop_image(image, *part, [size, size], interpolation=how, antialias=True)
 
-    def __call__(self, image: torch.Tensor, *, size: int, generator: torch.Generator) -> torch.Tensor:
+    def __call__(
+        self, image: torch.Tensor, *, size: int, generator: torch.Generator, interpolation: str = "bilinear"
+    ) -> torch.Tensor:
         """Return a part of ``(C, H, W)`` as ``(C, size, size)``."""
         height, width = image.shape[-2:]
-        return self.cut(image, self.part(height, width, generator), size)
+        return self.cut(image, self.part(height, width, generator), size, interpolation)
 
 
 def _uniform(ends: Sequence[float], generator: torch.Generator) -> float:

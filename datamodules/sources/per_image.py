@@ -94,7 +94,7 @@ class PerImage:
         # An array's own side; all its images share it.
         size = self.fit.image_size if self.fit else image.shape[-1]
         for operation in operations:
-            image = operation(image, size=size, generator=draws)
+            image = operation(image, size=size, generator=draws, interpolation=self._interpolation)
         if tuple(image.shape[-2:]) != (size, size):
             raise UserError(
                 f"augment: its lines turn {size} x {size} pixels into {image.shape[-2]} x {image.shape[-1]}; "
@@ -112,7 +112,7 @@ class PerImage:
             nonlocal chosen, whole
             chosen = operation.part(height, width, draws)
             whole = height, width
-            return shrink_for(min(chosen[2:]), size)
+            return 1 if self._interpolation == "nearest" else shrink_for(min(chosen[2:]), size)
 
         image = self._picture(index, shrink, self._kept_to_crop())
         height, width = image.shape[-2:]
@@ -120,22 +120,29 @@ class PerImage:
             chosen = operation.part(height, width, draws)
         elif (height, width) != whole:
             chosen = _scaled(chosen, whole, (height, width))
-        return operation.cut(image, chosen, size or width)
+        return operation.cut(image, chosen, size or width, self._interpolation)
+
+    @property
+    def _interpolation(self) -> str:
+        """How parts are resized: as evaluation resizes files, and so as the weights have it; parts of arrays, bilinearly."""
+        return self.fit.interpolation if self.fit else "bilinear"
 
     def _shrink_to_fit(self, height: int, width: int) -> int:
         assert self.fit is not None
-        return 1 if self.fit.interpolation == "nearest" else shrink_for(min(height, width), self.fit.resize)
+        return 1 if self._interpolation == "nearest" else shrink_for(min(height, width), self.fit.resize)
 
     def _kept_to_fit(self, *, scaled: bool = False) -> Kept | None:
         """At the very size of evaluation, so that nothing is left to resize, and scores are those without a cache."""
         if self.fit is None:
             return None
-        return Kept(self.fit.resize, self.fit.interpolation, scaled and self.fit.interpolation != "nearest")
+        return Kept(self.fit.resize, self._interpolation, scaled and self._interpolation != "nearest")
 
     def _kept_to_crop(self) -> Kept | None:
         """With pixels to spare, as parts are cut out."""
         cache = self.source.cache if isinstance(self.source, FileSource) else None
-        return Kept(cache.crop_side(self.fit.resize), "bilinear", True) if cache and self.fit else None
+        if cache is None or self.fit is None:
+            return None
+        return Kept(cache.crop_side(self.fit.resize), self._interpolation, self._interpolation != "nearest")
 
     def _picture(self, index: int, shrink: Shrink | None = None, kept: Kept | None = None) -> torch.Tensor:
         if self.fit is None or not isinstance(self.source, FileSource):

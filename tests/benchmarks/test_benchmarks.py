@@ -142,6 +142,8 @@ def test_ways_of_resizing_before_a_pretrained_net(results, capsys):
         assert ours.pixels < 0.1 < found[what, "Pillow, bilinear"].pixels
     for what in {one.what for one in agreements if one.what.startswith("training on whole")}:
         assert found[what, "here"].pixels != found[what, "here, data.scaled_decode=false"].pixels
+    for what in {one.what for one in agreements if "random_resized_crop" in one.what}:
+        assert found[what, "here, data.scaled_decode=false"].pixels < 0.1  # of the same parts
     page = every.page(["antialias"])
     assert "## Agreement of predictions" in page
     for line in lines:

@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from PIL import Image
+from torchvision.transforms import v2
 
 from benchmarks.pictures import write_jpegs
 from configs.preprocessing import Preprocessing
 from datamodules.folder import Folder
+from datamodules.randomness import generator
 from datamodules.sources import jpeg, per_image
 
 HOW = Preprocessing(image_size=64, resize=64, interpolation="bilinear", channels=3, mean=(0.5,) * 3, std=(0.2,) * 3)
@@ -73,8 +76,27 @@ def test_the_part_is_the_one_that_was_drawn_from_the_whole(photos, shrinks, tmp_
 def test_evaluation_and_the_nearest_pixel_decode_everything(photos, shrinks, tmp_path):
     reader(photos, tmp_path, CROP, split="val")[torch.arange(2)]
     nearest = Preprocessing(**{**HOW.to_dict(), "interpolation": "nearest"})
-    reader(photos, tmp_path, {}, how=nearest)[(0, torch.arange(8))]
+    for recipe in ({}, CROP):
+        reader(photos, tmp_path, recipe, how=nearest)[(0, torch.arange(8))]
     assert set(shrinks) == {1}
+
+
+@pytest.mark.parametrize("before", [{}, {"ToGray": {"p": 0.0}}])  # the crop is the first line, or not
+@pytest.mark.parametrize(
+    ("interpolation", "method"), [("bilinear", Image.Resampling.BILINEAR), ("bicubic", Image.Resampling.BICUBIC)]
+)
+def test_parts_are_resized_as_evaluation_does(before, interpolation, method, photos, tmp_path):
+    """The reference is Pillow, on the same parts."""
+    how = Preprocessing(**{**HOW.to_dict(), "interpolation": interpolation})
+    made = reader(photos, tmp_path, {**before, **CROP}, how=how, scaled_decode=False)
+    for key, image in zip(made.source.keys, made[(0, torch.arange(8))][0], strict=True):
+        draws = generator(made.seed, "image", 0, key)
+        if before:
+            torch.randint(2**32, (1,), generator=draws)  # the seed of its line
+        photo = Image.open(made.source.folder / key)
+        top, left, height, width = made.operations[-1].part(photo.height, photo.width, draws)
+        part = photo.crop((left, top, left + width, top + height)).resize((64, 64), method)
+        assert (image.int() - v2.functional.pil_to_tensor(part).int()).abs().max() <= 1
 
 
 def test_resuming_sees_the_same_crops_whatever_the_worker(photos, tmp_path):

@@ -14,14 +14,17 @@ from datamodules.image.random_resized_crop import RandomResizedCrop
 IMAGE = torch.arange(3 * 40 * 30, dtype=torch.int64).remainder(251).to(torch.uint8).view(3, 40, 30)
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "nearest"])
 @pytest.mark.parametrize("shape", [(40, 30), (30, 200), (500, 8)])
-def test_parts_and_pixels_are_torchvisions(shape):
+def test_parts_and_pixels_are_torchvisions(shape, interpolation):
     image = torch.randint(256, (3, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    ours, theirs = RandomResizedCrop(scale=[0.2, 0.9]), v2.RandomResizedCrop(24, scale=(0.2, 0.9), antialias=True)
+    ours = RandomResizedCrop(scale=[0.2, 0.9])
+    theirs = v2.RandomResizedCrop(24, (0.2, 0.9), interpolation=v2.InterpolationMode(interpolation), antialias=True)
     for seed in range(30):
         torch.manual_seed(seed)
         expected = theirs(image)
-        assert torch.equal(ours(image, size=24, generator=torch.Generator().manual_seed(seed)), expected)
+        draws = torch.Generator().manual_seed(seed)
+        assert torch.equal(ours(image, size=24, generator=draws, interpolation=interpolation), expected)
 
 
 def test_the_centre_is_taken_as_often_as_p_says():

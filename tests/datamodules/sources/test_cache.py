@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -62,6 +63,16 @@ def test_scores_are_those_without_it_and_each_file_is_decoded_once(photos, tmp_p
     assert count == 8 * 2 * 2  # evaluation's, and training's without crops; grey and in colour
     readers(photos, tmp_path, CROP, **own)[1][chosen]
     assert len(decoded) == count
+
+
+def test_the_nearest_pixel_is_one_of_the_files_from_the_cache_too(photos, tmp_path):
+    how = Preprocessing(**{**HOW.to_dict(), "interpolation": "nearest"})
+    training, _ = readers(photos, tmp_path, CROP, how, cache=tmp_path / "cache")
+    for _ in range(2):
+        for key, image in zip(training.source.keys, training[(0, torch.arange(8))][0], strict=True):
+            own = np.array(Image.open(training.source.folder / key)).reshape(-1, 3)
+            seen = image.permute(1, 2, 0).reshape(-1, 3).numpy()
+            assert set(map(bytes, seen)) <= set(map(bytes, own))
 
 
 def test_training_crops_are_the_same_where_the_whole_picture_is_kept_and_near_where_it_is_smaller(photos, tmp_path):
