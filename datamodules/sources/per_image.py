@@ -124,7 +124,7 @@ class PerImage:
 
     @property
     def _interpolation(self) -> str:
-        """How parts are resized: as evaluation resizes files, and so as the weights have it; parts of arrays, bilinearly."""
+        """How parts are resized: as evaluation resizes files, so as the weights have it; parts of arrays bilinearly."""
         return self.fit.interpolation if self.fit else "bilinear"
 
     def _shrink_to_fit(self, height: int, width: int) -> int:
