@@ -11,7 +11,6 @@ from timm.models import get_pretrained_cfg
 from torch import nn
 from torchvision.transforms import v2
 
-from benchmarks.pictures import write_squares
 from configs.preprocessing import Preprocessing, choose
 from configs.weight_files import locate
 from datamodules.transforms import fit_to, normalise
@@ -80,7 +79,10 @@ def test_photos_are_recognised_with_the_preparation_that_the_run_would_choose(
 
 def test_evaluation_predicts_what_the_weights_own_evaluation_does(net: nn.Module, tmp_path: Path) -> None:
     """The reference is timm's transform for these weights, by Pillow from file to float; photo crops, made smaller."""
-    files = write_squares(tmp_path / "crops", 6, sides=(300, 427))
+    files = [tmp_path / f"{index}.jpg" for index in range(6)]
+    for index, file in enumerate(files):
+        photo, side = Image.fromarray(load_sample_image(("china.jpg", "flower.jpg")[index % 2])), 427 - 25 * index
+        photo.crop((40 * index, 0, 40 * index + side, side)).save(file, quality=92)
     ready = choose(
         net_input(**NET, weights=WEIGHTS), image_size=112, native_size=427, channels=3, mean=(0.4,) * 3, std=(0.2,) * 3
     )
@@ -97,8 +99,8 @@ def test_evaluation_predicts_what_the_weights_own_evaluation_does(net: nn.Module
         logs = {way: net(inputs).double().log_softmax(dim=1) for way, inputs in made.items()}
     divergence = {way: (logs["timm"].exp() * (logs["timm"] - own)).sum(dim=1) for way, own in logs.items()}
     assert torch.equal(logs["here"].argmax(dim=1), logs["timm"].argmax(dim=1))
-    assert divergence["here"].max() < 0.002  # nats; 0.00014 when it was written
-    assert divergence["aliased"].min() > 0.02  # 0.26
+    assert divergence["here"].max() < 0.002  # nats; 0.00018 when it was written
+    assert divergence["aliased"].min() > 0.02  # 0.34
 
 
 def aliased(file: Path, ready: Preprocessing) -> torch.Tensor:
