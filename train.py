@@ -109,6 +109,7 @@ def build_data(config: "RunConfig", **feeding: Any) -> tuple[Any, "Preprocessing
     arguments = {**config.data.feeding_arguments(), **feeding}
     data.configure(seed=config.seed, preprocessing=preprocessing, recipe=config.augment, **arguments)
     data.setup("fit")
+    data.try_recipe()
     return data, preprocessing
 
 

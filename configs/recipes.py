@@ -29,7 +29,8 @@ def mixing(config: Settings, written: Set[str]) -> Mistakes:
         if given is not None and name in known and name not in config.data.forbid
         if signatures.class_value(known[name], "mixes")
     }
-    if all(isinstance(p, int | float) for p in chances.values()) and sum(chances.values()) > 1 + 1e-9:
+    known_chances = all(isinstance(p, int | float) and 0 <= p <= 1 for p in chances.values())
+    if known_chances and sum(chances.values()) > 1 + 1e-9:
         shown = " + ".join(f"{name}.p={p:g}" for name, p in chances.items())
         yield ("augment", list(chances)[-1], "p"), f": {shown} is more than 1, and an image is mixed at most once"
 

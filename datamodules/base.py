@@ -26,7 +26,7 @@ from datamodules.image import build_image_recipe, is_per_image
 from datamodules.loading import WORKER_TIMEOUT, EvaluationBatches, Padded, TrainBatches, batch_loader
 from datamodules.randomness import generator, key
 from datamodules.sources.arrays import ArraySource
-from datamodules.sources.per_image import PerImage
+from datamodules.sources.per_image import PerImage, changed
 from datamodules.sources.source import Source
 from datamodules.transforms import fit_to, normalise
 from datamodules.views import VIEWS_OF_FITTED
@@ -267,6 +267,29 @@ class ImageDataModule(lightning.LightningDataModule):
         for operation in self.recipe:
             images, targets, _ = operation(images, targets, generator=draws)
         return images, targets
+
+    def try_recipe(self) -> None:
+        """Put two images of noise through the recipe: what does not fit their size is told before a run begins.
+
+        Raises:
+            UserError: a line wants larger images, or gives others than it should.
+        """
+        how, draws = self.effective_preprocessing, generator(self.seed, "trial")
+        channels, size = (self.channels, self.image_size) if self.in_memory else (how.channels, how.image_size)
+        image = torch.randint(256, (channels, size, size), dtype=torch.uint8, generator=draws)
+        try:
+            changed(image, self.image_recipe, size=size, interpolation=how.interpolation, draws=draws)
+        except UserError:
+            raise
+        except Exception as error:  # another library's own kinds
+            raise UserError(f"augment: {' '.join(str(error).split())}") from error
+        images = torch.randint(
+            256, (2, how.channels, how.image_size, how.image_size), dtype=torch.uint8, generator=draws
+        )
+        targets = torch.zeros(2, dtype=torch.int64)
+        for operation in self.recipe:
+            if not getattr(operation, "asks_net", False):
+                images, targets, _ = operation(images, targets, generator=draws)
 
     @property
     def asks_net(self) -> bool:

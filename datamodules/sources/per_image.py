@@ -21,6 +21,29 @@ from datamodules.transforms import fit_to
 TRIES = 100  # of other images, in place of one that cannot be read
 
 
+def changed(
+    image: torch.Tensor,
+    operations: Sequence[ImageOperation],
+    *,
+    size: int,
+    interpolation: str,
+    draws: torch.Generator,
+) -> torch.Tensor:
+    """Apply operations to an image ``(C, H, W)``, one after the other; the last gives ``(C, size, size)``.
+
+    Raises:
+        UserError: it does not.
+    """
+    for operation in operations:
+        image = operation(image, size=size, generator=draws, interpolation=interpolation)
+    if tuple(image.shape[-2:]) != (size, size):
+        raise UserError(
+            f"augment: its lines turn {size} x {size} pixels into {image.shape[-2]} x {image.shape[-1]}; "
+            f"give the line that does a size of [{size}, {size}]"
+        )
+    return image
+
+
 class PerImage:
     """Make a batch of single images; a file that cannot be read stops none of the others.
 
@@ -93,14 +116,7 @@ class PerImage:
             image = self._fitted(self._picture(index, self._shrink_to_fit, self._kept_to_fit(scaled=True)))
         # An array's own side; all its images share it.
         size = self.fit.image_size if self.fit else image.shape[-1]
-        for operation in operations:
-            image = operation(image, size=size, generator=draws, interpolation=self._interpolation)
-        if tuple(image.shape[-2:]) != (size, size):
-            raise UserError(
-                f"augment: its lines turn {size} x {size} pixels into {image.shape[-2]} x {image.shape[-1]}; "
-                f"give the line that does a size of [{size}, {size}]"
-            )
-        return image
+        return changed(image, operations, size=size, interpolation=self._interpolation, draws=draws)
 
     def _part(self, index: int, operation: WholeCut, draws: torch.Generator) -> torch.Tensor:
         """Choose a part, decode as much as it needs, and cut it out; its place is rounded to the pixels that are."""
