@@ -52,12 +52,9 @@ def augmix(images: torch.Tensor, draws: Draws) -> torch.Tensor:
     table = levels(RANGES, LEVELS, *images.shape[-2:])
     mixed = draws.own.to(images.device).view(-1, 1, 1, 1) * images
     for chain, weights in enumerate(draws.weights.unbind(dim=1)):
-        changed = images
-        for place in range(LONGEST):
-            operations = draws.operations[chain, place]
-            strengths = table[operations, draws.levels[chain, place]]
-            strengths = signed(operations, strengths, draws.negative[chain, place])
-            changed, _ = change_each(changed, operations, strengths, interpolation="bilinear")
+        operations = draws.operations[chain]  # (LONGEST, B)
+        strengths = signed(operations, table[operations, draws.levels[chain]], draws.negative[chain])
+        changed, _ = change_each(images, operations, strengths, interpolation="bilinear")
         mixed += weights.to(images.device).view(-1, 1, 1, 1) * changed
     return mixed.to(torch.uint8)
 

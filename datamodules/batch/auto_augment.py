@@ -76,9 +76,7 @@ class AutoAugment:
         """Change images ``(B, C, H, W)`` and move their masks ``(B, H, W)``; targets stay."""
         drawn, policy = self.draw(len(images), generator), pairs_of(self.policy)
         table = levels(RANGES, LEVELS, *images.shape[-2:])
-        for place in range(2):
-            operations = policy.operations[drawn.pairs, place] * drawn.happens[:, place]  # 0 is the identity
-            strengths = table[operations, policy.levels[drawn.pairs, place]]
-            strengths = signed(operations, strengths, drawn.negative[:, place])
-            images, masks = change_each(images, operations, strengths, masks=masks, mapped=True)
+        operations = policy.operations[drawn.pairs] * drawn.happens  # (B, 2); 0 is the identity
+        strengths = signed(operations, table[operations, policy.levels[drawn.pairs]], drawn.negative)
+        images, masks = change_each(images, operations.T, strengths.T, masks=masks, mapped=True)
         return images, targets, masks

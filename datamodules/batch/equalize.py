@@ -24,6 +24,6 @@ class Equalize:
         masks: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Equalise images ``(B, C, H, W)``; targets and masks stay."""
-        operations = INDEX["equalize"] * toss(len(images), self.p, generator)
-        images, masks = change_each(images, operations, torch.zeros(len(images), dtype=torch.float64), masks=masks)
+        operations = INDEX["equalize"] * toss(len(images), self.p, generator)[None]
+        images, masks = change_each(images, operations, torch.zeros_like(operations).double(), masks=masks)
         return images, targets, masks

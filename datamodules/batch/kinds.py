@@ -116,12 +116,12 @@ def change_each(
     interpolation: str = "nearest",
     mapped: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Change each image by its operation; large ones on the CPU one by one: the same in 0.37 of the time.
+    """Change each image by its operations, one round after the other; large ones on the CPU one by one.
 
     Args:
         images: uint8 ``(B, C, H, W)``, C 1 or 3.
-        operations: int64 ``(B,)``, indices into `KINDS`; on the CPU, so that nothing waits for a device.
-        strengths: float64 ``(B,)`` likewise, in the unit of each operation.
+        operations: int64 ``(rounds, B)``, indices into `KINDS`; on the CPU, so that nothing waits for a device.
+        strengths: float64 ``(rounds, B)`` likewise, in the unit of each operation.
         masks: int64 ``(B, H, W)``; geometric operations move them, and 255 comes in.
         interpolation: of geometric operations, "nearest" or "bilinear"; of masks always the nearest.
         mapped: strengths come again and again, so that where pixels go is worth remembering for large images.
@@ -129,15 +129,39 @@ def change_each(
     Returns:
         New images and masks.
     """
-    kinds = list(KINDS.items())
-    if masks is None and interpolation == "nearest" and is_large(images):
-        images, changed_images = images.contiguous(), torch.empty(images.shape, dtype=torch.uint8)
-        for image, into, index, strength in zip(
-            images, changed_images, operations.tolist(), strengths.tolist(), strict=True
-        ):
-            name, kind = kinds[index]
-            change_large(image, name, kind, strength, into=into, mapped=mapped)
-        return changed_images, None
+    if masks is None and interpolation == "nearest" and is_large(images) and len(operations):
+        return _change_one_by_one(images, operations, strengths, mapped=mapped), None
+    for now, by in zip(operations, strengths, strict=True):
+        images, masks = _change_sorted(images, now, by, masks=masks, interpolation=interpolation)
+    return images, masks
+
+
+def _change_one_by_one(
+    images: torch.Tensor, operations: torch.Tensor, strengths: torch.Tensor, *, mapped: bool
+) -> torch.Tensor:
+    """All rounds of an image before the next one: 0.37 of the time where a batch is larger than a processor's cache."""
+    names, kinds = list(KINDS), list(KINDS.values())
+    images, changed = images.contiguous(), torch.empty(images.shape, dtype=torch.uint8)
+    between = [torch.empty(images.shape[1:], dtype=torch.uint8) for _ in range(min(len(operations) - 1, 2))]
+    for image, last, ops, by in zip(
+        images.unbind(), changed.unbind(), operations.T.tolist(), strengths.T.tolist(), strict=True
+    ):
+        for turn, (index, strength) in enumerate(zip(ops, by, strict=True), start=1):
+            into = last if turn == len(ops) else between[turn % 2 - 1]
+            change_large(image, names[index], kinds[index], strength, into=into, mapped=mapped)
+            image = into
+    return changed
+
+
+def _change_sorted(
+    images: torch.Tensor,
+    operations: torch.Tensor,
+    strengths: torch.Tensor,
+    *,
+    masks: torch.Tensor | None,
+    interpolation: str,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """One round, ``(B,)``: sort the batch by operation and strength, and change each group at once."""
     pairs, group, sizes = torch.stack((operations.double(), strengths), dim=1).unique(
         dim=0, return_inverse=True, return_counts=True
     )
@@ -145,11 +169,11 @@ def change_each(
     # Sort, change each group, join, and sort back: ten times as fast as writing groups to their places.
     there, back = order.to(images.device), order.argsort().to(images.device)
     sizes = sizes.tolist()
-    grouped = images.index_select(0, there).split(sizes)
+    grouped, kinds = images.index_select(0, there).split(sizes), list(KINDS.values())
     grouped_masks = None if masks is None else list(masks.index_select(0, there)[:, None].split(sizes))
     changed = []
     for place, (index, strength) in enumerate(pairs.tolist()):
-        kind = kinds[int(index)][1]
+        kind = kinds[int(index)]
         how = {"interpolation": _mode(interpolation)} if kind.geometric else {}
         changed.append(kind.change(grouped[place], strength, **how))
         if grouped_masks is not None and kind.geometric:

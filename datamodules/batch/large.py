@@ -5,6 +5,7 @@ changed by itself: what depends on a pixel's level alone by a table of 256 level
 pixel comes from. Tables and maps are torchvision's own results, of all levels and of a picture of pixel numbers.
 """
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 SMALL = 96 * 96
 """Pixels up to which a batch is sorted: there both take the same time; at 112 a side this takes 0.67, at 224 0.37."""
-MAPS = 64  # kept, of 9 bytes a pixel; RandAugment needs 10, AutoAugment 18 to 34
+MAPS = 64  # kept, of 8 bytes a pixel; RandAugment needs 10, AutoAugment 18 to 34
 
 Change = Callable[..., torch.Tensor]
 
@@ -60,10 +61,9 @@ def change_large(
     elif kind.geometric and not mapped:
         into.copy_(kind.change(image[None], strength)[0])
     elif kind.geometric:
-        source, inside = index_map(name, kind.change, strength, *image.shape[-2:])
-        moved = into.view(len(image), -1).numpy()
-        np.take(image.view(len(image), -1).numpy(), source, axis=1, out=moved, mode="clip")
-        np.multiply(moved, inside, out=moved)
+        _move(image, index_map(name, kind.change, strength, *image.shape[-2:]), into)
+    elif name in BY_BITS:
+        BY_BITS[name](image.numpy(), strength, into.numpy())
     elif name in BY_LEVEL:
         look_up(image, level_table(name, kind.change, strength), into=into)
     elif name in BY_IMAGE:
@@ -74,7 +74,8 @@ def change_large(
         greys = grey(pixels)
         _round_down(pixels.mul_(factor).add_(greys, alpha=1.0 - factor), into)
     elif name == "sharpness" and min(image.shape[-2:]) > 2:
-        _sharpen(image, 1 + strength, into)
+        for plane, result in zip(image, into, strict=True):
+            _sharpen(plane, 1 + strength, result)
     else:
         into.copy_(image)
 
@@ -98,14 +99,31 @@ def level_table(name: str, change: Change, strength: float) -> np.ndarray:
 
 
 @lru_cache(maxsize=MAPS)
-def index_map(name: str, change: Change, strength: float, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel comes from: its number, int64 ``(H * W,)``, and 1 or 0 for outside, uint8 ``(H * W,)``.
+def index_map(name: str, change: Change, strength: float, height: int, width: int) -> np.ndarray:
+    """Where each pixel comes from: its number, int64 ``(H * W,)``; outside it is H * W.
 
     Read off a picture of pixel numbers; float32 holds all below 2^24.
     """
     numbers = torch.arange(1, height * width + 1, dtype=torch.float32).view(1, 1, height, width)
-    came = change(numbers, strength).long().view(-1).numpy() - 1
-    return np.maximum(came, 0), (came >= 0).astype(np.uint8)
+    came = change(numbers, strength).long().view(-1).numpy()
+    return np.where(came > 0, came - 1, height * width)
+
+
+def _move(image: torch.Tensor, source: np.ndarray, into: torch.Tensor) -> None:
+    """Take each pixel from its source; the three colours of one at once, as a number of 32 bits."""
+    import cv2
+
+    channels, height, width = image.shape
+    if channels == 1:
+        np.take(np.append(image.numpy(), np.uint8(0)), source, out=into.view(-1).numpy(), mode="wrap")
+        return
+    pixels = np.empty((height * width + 1, 4), dtype=np.uint8)
+    pixels[-1] = 0  # black, from outside
+    # `merge` would write past the processor's cache, and `take` wait for memory: four times as long.
+    cv2.mixChannels(list(image.numpy()), [pixels[:-1].reshape(height, width, 4)], [0, 0, 1, 1, 2, 2])
+    moved = np.take(pixels.view(np.uint32)[:, 0], source, mode="wrap").view(np.uint8).reshape(height, width, 4)
+    spare = pixels.reshape(-1)[: height * width].reshape(height, width)  # `split` wants a place for all four
+    cv2.split(moved, [*into.numpy(), spare])
 
 
 def _shift(image: torch.Tensor, pixels: int, into: torch.Tensor, *, across: bool) -> None:
@@ -117,16 +135,34 @@ def _shift(image: torch.Tensor, pixels: int, into: torch.Tensor, *, across: bool
     moved[:, max(pixels, 0) : count + min(pixels, 0)] = lines[:, max(-pixels, 0) : count - max(pixels, 0)]
 
 
-def _sharpen(image: torch.Tensor, factor: float, into: torch.Tensor) -> None:
-    """As `kinds.sharpness`; sums of 3 x 3 whole numbers are exact in float32."""
+def _sharpen(plane: torch.Tensor, factor: float, into: torch.Tensor) -> None:
+    """As `kinds.sharpness`, of one channel ``(H, W)``; sums of 3 x 3 whole numbers are exact in float32."""
     import cv2
 
-    sums = [cv2.boxFilter(plane, cv2.CV_32F, (3, 3), normalize=False) for plane in image.numpy()]
-    pixels, blurred = image.to(torch.float32), torch.from_numpy(np.stack(sums))
+    pixels = plane.to(torch.float32)
+    blurred = torch.from_numpy(cv2.boxFilter(plane.numpy(), cv2.CV_32F, (3, 3), normalize=False))
     blurred.add_(pixels, alpha=4).div_(13).round_().sub_(pixels)
     _round_down(pixels.add_(blurred, alpha=1 - factor), into)
-    for edge in ((..., 0, slice(None)), (..., -1, slice(None)), (..., 0), (..., -1)):
-        into[edge] = image[edge]
+    before, after = plane.numpy(), into.numpy()
+    for edge in ((0, slice(None)), (-1, slice(None)), (slice(None), 0), (slice(None), -1)):
+        after[edge] = before[edge]
+
+
+def _posterize(pixels: np.ndarray, bits: float, into: np.ndarray) -> None:
+    np.bitwise_and(pixels, np.uint8(256 - 2 ** (8 - round(bits))), out=into)
+
+
+def _solarize(pixels: np.ndarray, share: float, into: np.ndarray) -> None:
+    """As `kinds.solarize`: from the threshold on all bits are turned."""
+    threshold = math.ceil(np.float32(share * 255))  # torch compares with that
+    bright = into.view(np.bool_)
+    np.greater_equal(pixels, np.uint8(threshold), out=bright)
+    np.negative(into, out=into)  # 1 -> 255
+    np.bitwise_xor(pixels, into, out=into)
+
+
+def _invert(pixels: np.ndarray, strength: float, into: np.ndarray) -> None:
+    np.invert(pixels, out=into)
 
 
 def _round_down(values: torch.Tensor, into: torch.Tensor) -> None:
@@ -161,16 +197,18 @@ def _equalize(image: torch.Tensor, change: Change, strength: float) -> np.ndarra
     """Pillow's table: the count of darker pixels, in steps of a 255th of all but the brightest level's."""
     import cv2
 
-    tables = np.empty((len(image), 256), dtype=np.uint8)
-    for plane, table in zip(image.numpy(), tables, strict=True):
-        counts = cv2.calcHist([plane], [0], None, [256], [0, 256]).ravel().astype(np.int64)
-        step = (plane.size - counts[counts.nonzero()[0][-1]]) // 255
-        darker = np.cumsum(counts) - counts
-        table[:] = np.clip((darker + step // 2) // step, 0, 255) if step else np.arange(256)
-    return tables
+    counted = [cv2.calcHist([plane], [0], None, [256], [0, 256]).ravel() for plane in image.numpy()]
+    counts = np.stack(counted).astype(np.int64)  # (C, 256)
+    brightest = 255 - (counts[:, ::-1] > 0).argmax(axis=1)
+    steps = (image[0].numel() - counts[np.arange(len(counts)), brightest]) // 255
+    darker = counts.cumsum(axis=1) - counts
+    steps = steps[:, None]
+    tables = ((darker + steps // 2) // np.maximum(steps, 1)).clip(0, 255)
+    return np.where(steps > 0, tables, np.arange(256)).astype(np.uint8)
 
 
-BY_LEVEL = ("brightness", "posterize", "solarize", "invert")
+BY_BITS = {"posterize": _posterize, "solarize": _solarize, "invert": _invert}
+BY_LEVEL = ("brightness",)
 BY_IMAGE: dict[str, Callable[..., np.ndarray]] = {
     "contrast": _contrast,
     "autocontrast": _autocontrast,

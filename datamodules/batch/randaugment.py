@@ -47,10 +47,8 @@ def rand_augment(
         New images and masks.
     """
     strongest = levels(RANGES, LEVELS, *images.shape[-2:])[:, magnitude]
-    for operations, negative in zip(draws.operations, draws.negative, strict=True):
-        strengths = signed(operations, strongest[operations], negative)
-        images, masks = change_each(images, operations, strengths, masks=masks, mapped=True)
-    return images, masks
+    strengths = signed(draws.operations, strongest[draws.operations], draws.negative)
+    return change_each(images, draws.operations, strengths, masks=masks, mapped=True)
 
 
 class RandAugment:

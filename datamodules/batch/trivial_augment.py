@@ -62,7 +62,6 @@ class TrivialAugment:
         """Change images ``(B, C, H, W)`` and move their masks ``(B, H, W)``; targets stay."""
         drawn = self.draw(len(images), generator)
         strengths = levels(RANGES, LEVELS, *images.shape[-2:])[drawn.operations, drawn.levels]
-        images, masks = change_each(
-            images, drawn.operations, signed(drawn.operations, strengths, drawn.negative), masks=masks
-        )
+        strengths = signed(drawn.operations, strengths, drawn.negative)
+        images, masks = change_each(images, drawn.operations[None], strengths[None], masks=masks)
         return images, targets, masks

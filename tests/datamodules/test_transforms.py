@@ -34,6 +34,23 @@ def test_equals_torchvision(shape, interpolation):
     torch.testing.assert_close(result, to_float(fitted), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize(("channels", "stats"), [(3, RGB), (1, GREY)])
+def test_large_images_are_normalised_one_by_one_to_the_same_bits(channels, stats):
+    preprocessing = Preprocessing(**{"image_size": 128, "resize": 128, "interpolation": "bilinear", **stats})
+    images = noise(3, channels, 130, 128)
+    scale, bias = (
+        torch.tensor(numbers, dtype=torch.float64).float().view(-1, 1, 1)
+        for numbers in (
+            [1 / (255 * std) for std in stats["std"]],
+            [-mean / std for mean, std in zip(stats["mean"], stats["std"], strict=True)],
+        )
+    )
+    expected = torch.addcmul(bias, images.float(), scale)
+    assert torch.equal(normalise(images, preprocessing), expected)
+    assert torch.equal(normalise(images.contiguous(memory_format=torch.channels_last), preprocessing), expected)
+    assert normalise(images[:0], preprocessing).shape == (0, *images.shape[1:])
+
+
 def test_every_byte_is_normalised_within_1e6_of_the_exact_number():
     preprocessing = Preprocessing(image_size=16, resize=16, interpolation="bilinear", **RGB)
     images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16)

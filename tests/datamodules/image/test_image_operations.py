@@ -15,11 +15,22 @@ IMAGE = torch.arange(3 * 40 * 30, dtype=torch.int64).remainder(251).to(torch.uin
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "nearest"])
-@pytest.mark.parametrize("shape", [(40, 30), (30, 200), (500, 8)])
-def test_parts_and_pixels_are_torchvisions(shape, interpolation):
-    image = torch.randint(256, (3, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+@pytest.mark.parametrize("shape", [(40, 30), (30, 200), (500, 8), (224, 224)])
+@pytest.mark.parametrize("how", ["planes", "as decoded", "grey", "as decoded, on other processors"])
+def test_parts_and_pixels_are_torchvisions(shape, how, interpolation, monkeypatch):
+    channels = 1 if how == "grey" else 3
+    image = torch.randint(256, (channels, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    if how.startswith("as decoded"):
+        image = image.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    if how.endswith("processors"):
+        monkeypatch.setattr("datamodules.image.random_resized_crop.resizes_bytes", lambda: False)
+    mode = v2.InterpolationMode(interpolation)
+    for part in ((0, 0, *shape), (0, 0, 8, 8), (3, 2, 1, 5), (1, 0, 7, 1)):  # sizes as they are, and rows of one
+        for size in (8, 24):
+            expected = v2.functional.resized_crop(image.contiguous(), *part, [size, size], mode, antialias=True)
+            assert torch.equal(RandomResizedCrop().cut(image, part, size, interpolation), expected)
     ours = RandomResizedCrop(scale=[0.2, 0.9])
-    theirs = v2.RandomResizedCrop(24, (0.2, 0.9), interpolation=v2.InterpolationMode(interpolation), antialias=True)
+    theirs = v2.RandomResizedCrop(24, (0.2, 0.9), interpolation=mode, antialias=True)
     for seed in range(30):
         torch.manual_seed(seed)
         expected = theirs(image)
