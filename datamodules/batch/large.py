@@ -74,8 +74,7 @@ def change_large(
         greys = grey(pixels)
         _round_down(pixels.mul_(factor).add_(greys, alpha=1.0 - factor), into)
     elif name == "sharpness" and min(image.shape[-2:]) > 2:
-        for plane, result in zip(image, into, strict=True):
-            _sharpen(plane, 1 + strength, result)
+        _sharpen(image, 1 + strength, into)
     else:
         into.copy_(image)
 
@@ -135,16 +134,18 @@ def _shift(image: torch.Tensor, pixels: int, into: torch.Tensor, *, across: bool
     moved[:, max(pixels, 0) : count + min(pixels, 0)] = lines[:, max(-pixels, 0) : count - max(pixels, 0)]
 
 
-def _sharpen(plane: torch.Tensor, factor: float, into: torch.Tensor) -> None:
-    """As `kinds.sharpness`, of one channel ``(H, W)``; sums of 3 x 3 whole numbers are exact in float32."""
+def _sharpen(image: torch.Tensor, factor: float, into: torch.Tensor) -> None:
+    """As `kinds.sharpness`; sums of 3 x 3 whole numbers are exact in float32."""
     import cv2
 
-    pixels = plane.to(torch.float32)
-    blurred = torch.from_numpy(cv2.boxFilter(plane.numpy(), cv2.CV_32F, (3, 3), normalize=False))
+    pixels = image.to(torch.float32)
+    blurred = torch.empty_like(pixels)
+    for plane, sums in zip(image.numpy(), blurred.numpy(), strict=True):
+        cv2.boxFilter(plane, cv2.CV_32F, (3, 3), dst=sums, normalize=False)
     blurred.add_(pixels, alpha=4).div_(13).round_().sub_(pixels)
     _round_down(pixels.add_(blurred, alpha=1 - factor), into)
-    before, after = plane.numpy(), into.numpy()
-    for edge in ((0, slice(None)), (-1, slice(None)), (slice(None), 0), (slice(None), -1)):
+    before, after = image.numpy(), into.numpy()
+    for edge in ((..., 0, slice(None)), (..., -1, slice(None)), (..., 0), (..., -1)):
         after[edge] = before[edge]
 
 
