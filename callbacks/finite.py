@@ -9,6 +9,8 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 ADVICE = "what was saved is from before. Lower optimizer.lr, set trainer.gradient_clip_val, or look at the data"
+FOLD = 64
+"""Steps whose norms are kept before they are brought down to the first bad step of each tensor."""
 SAVED = ("state_dict", "current_model_state", "averaging_state", "optimizer_states")
 """Parts of a checkpoint that hold numbers to go on from; a best score elsewhere may still be infinite."""
 
@@ -22,7 +24,8 @@ class NumericError(Exception):
 class FiniteCheck(Callback):
     """Notes on the device in which step the images, the loss or a weight first was not a number.
 
-    A note costs one norm of each tensor and no wait for the device; it is read every few steps and before every save.
+    A step costs one norm of each tensor and no wait for the device; the norms are looked at every few steps and before
+    every save.
 
     Args:
         every_n_steps: optimiser steps between two looks.
@@ -32,8 +35,11 @@ class FiniteCheck(Callback):
         self._every = every_n_steps
         self._names: list[str] = []
         self._tensors: list[Tensor] = []
-        self._first: Tensor | None = None  # (2 + weights,): the step in which each was first bad, -1 for never
         self._images: Tensor | None = None
+        self._first: Tensor | None = None  # (2 + weights,): the step in which each was first bad, -1 for never
+        self._steps: list[int] = []
+        self._norms: list[Tensor] = []
+        """A row (2 + weights,) for each of `_steps`, which `_first` does not know of yet."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """List what is watched: parameters, and statistics of norms."""
@@ -41,6 +47,7 @@ class FiniteCheck(Callback):
         watched = {name: one.detach() for name, one in named.items() if one.is_floating_point() and one.numel()}
         self._names, self._tensors = ["the images", "the training loss", *watched], list(watched.values())
         self._first = torch.full((len(self._names),), -1, dtype=torch.int64, device=pl_module.device)
+        self._steps, self._norms = [], []
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Look at the images as the net gets them."""
@@ -53,14 +60,23 @@ class FiniteCheck(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Look at the loss and at all weights."""
-        assert self._first is not None and self._images is not None
-        values = torch.stack(
-            [value.detach().float() for value in (self._images, outputs["loss"], *torch._foreach_norm(self._tensors))]
-        )
-        fresh = ~values.isfinite() & (self._first < 0)
-        self._first = self._first.masked_fill(fresh, trainer.global_step)
+        assert self._images is not None
+        self._norms.append(torch.stack((self._images, outputs["loss"].detach(), *torch._foreach_norm(self._tensors))))
+        self._steps.append(trainer.global_step)
         if trainer.global_step % self._every == 0:
             self.read()
+        elif len(self._steps) == FOLD:
+            self._fold()
+
+    def _fold(self) -> None:
+        """Take the norms of many steps into `_first` at once, without a wait: far cheaper than in each step."""
+        if self._first is None or not self._steps:
+            return
+        bad = ~torch.stack(self._norms).isfinite()  # (steps, 2 + weights)
+        steps = torch.tensor(self._steps, device=bad.device)
+        fresh = bad.any(dim=0) & (self._first < 0)
+        self._first = torch.where(fresh, steps[bad.int().argmax(dim=0)], self._first)  # of equals, argmax is the first
+        self._steps, self._norms = [], []
 
     def read(self) -> None:
         """Ask the device.
@@ -68,6 +84,7 @@ class FiniteCheck(Callback):
         Raises:
             NumericError: names the first tensor that was bad, in the order images, loss, weights.
         """
+        self._fold()
         steps = [] if self._first is None else self._first.tolist()
         if all(step < 0 for step in steps):
             return

@@ -8,7 +8,7 @@ from lightning import LightningDataModule, LightningModule, Trainer
 from callbacks.bad_files import BadFiles
 from callbacks.build import Training
 from callbacks.checkpoint import read_checkpoint
-from callbacks.lean import skip_empty_hooks, skip_stop_messages
+from callbacks.lean import keep_steps_lean
 from callbacks.processes import process_arguments
 from callbacks.provenance import RunRecord, wilson_interval
 from callbacks.resume import Start
@@ -24,8 +24,7 @@ def fit(training: Training, task: LightningModule, data: LightningDataModule, st
     Raises:
         Stopped: a scheduler wants its machine back now, or nothing was learnt yet.
     """
-    skip_empty_hooks(training.trainer, task)
-    skip_stop_messages(training.trainer)
+    keep_steps_lean(training.trainer, task)
     try:
         training.trainer.fit(task, datamodule=data, ckpt_path=start.checkpoint, weights_only=True)
     except Stopped as stop:

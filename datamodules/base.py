@@ -263,6 +263,8 @@ class ImageDataModule(lightning.LightningDataModule):
         """Return what `train_batch` normalises: uint8 images, and targets, shares of the classes if mixed."""
         images, targets = batch
         images = self.fit(images)
+        if not self.recipe:
+            return images, targets
         draws = generator(self.seed, "recipe", step, rank)
         for operation in self.recipe:
             images, targets, _ = operation(images, targets, generator=draws)

@@ -55,7 +55,9 @@ def classification_loss(
     )
     counted = targets != PADDING
     # Not torch's own mean, which is NaN for a batch of padding only.
-    return _divided(total, counted.sum() if weight is None else (weight[targets.clamp_min(0)] * counted).sum())
+    if weight is None:
+        return total / counted.sum().clamp_min(1)
+    return _divided(total, (weight[targets.clamp_min(0)] * counted).sum())
 
 
 def _divided(total: Tensor, weight: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class ArraySource:
     def __getitem__(self, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return images uint8 ``(B, C, H, W)`` and targets int64 ``(B,)`` of ``indices``, int64 ``(B,)``."""
         # Rows in one piece: twelve times as fast as `self.images[indices]`.
-        return self.images.index_select(0, indices), self.targets[indices]
+        return self.images.index_select(0, indices), self.targets.index_select(0, indices)
 
     def image(self, index: int, channels: int) -> torch.Tensor:
         """Return one image, uint8 ``(C, H, W)``, as it is stored."""

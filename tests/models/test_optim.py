@@ -383,3 +383,22 @@ def test_a_step_on_the_cpu_does_not_look_for_gpus(name, monkeypatch):
     own = {"fused": True} if optimizer.defaults.get("fused") else {}
     OPTIMIZERS[name]([{"params": [other], "lr": 0.1, "weight_decay": 0.0}], **own).step()
     assert torch.equal(weight, other)
+
+
+def test_a_step_is_marked_for_whoever_looks():
+    """torch's marks and hooks stay where a profiler runs or somebody hooked in; the update is the same."""
+    from torch.profiler import ProfilerActivity, profile
+
+    weights, seen = [], []
+    for hooked in (False, True):
+        weight = nn.Parameter(torch.ones(3))
+        optimizer = build_optimizer([{"params": [weight], "lr": 0.1, "weight_decay": 0.0}], name="adamw")
+        if hooked:
+            optimizer.register_step_post_hook(lambda *_: seen.append(1))
+        with profile(activities=[ProfilerActivity.CPU]) as profiled:
+            weight.grad = torch.arange(3.0)
+            optimizer.step()
+        assert any(event.key == "Optimizer.step#AdamW.step" for event in profiled.key_averages())
+        optimizer.step(lambda: torch.zeros(()))
+        weights.append(weight.detach())
+    assert seen == [1, 1] and torch.equal(*weights)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from callbacks.checkpoint import AtomicCheckpointIO
-from callbacks.finite import FiniteCheck, NumericError
+from callbacks.finite import FOLD, FiniteCheck, NumericError
 from configs.errors import UserError
 from configs.launch import launch
 from datamodules.base import ImageDataModule
@@ -129,6 +129,21 @@ def test_large_is_not_infinite(value, bad):
             check.read()
     else:
         check.read()
+
+
+def test_norms_are_not_kept_for_ever_and_the_first_bad_step_is():
+    """However seldom somebody looks, and whatever came after."""
+    check, task = check_of([torch.zeros(3)])
+    check._every = 10_000
+    batch = (torch.zeros(2, 1, 4, 4), torch.zeros(2))
+    for step in range(1, 201):
+        loss = torch.tensor(torch.nan if step in (70, 71, 199) else 1.0)
+        check.on_train_batch_start(None, task, batch, 0)
+        check.on_train_batch_end(SimpleNamespace(global_step=step), task, {"loss": loss}, batch, 0)
+        assert len(check._norms) == len(check._steps) < FOLD
+    for _ in range(2):  # it stays bad for whoever asks next
+        with pytest.raises(NumericError, match="the training loss became NaN or infinite in step 70; "):
+            check.read()
 
 
 @pytest.mark.parametrize("part", ["state_dict", "current_model_state", "optimizer_states"])
