@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.launch import launch
+from configs.launch import launch, without_collector
 from configs.stop import leave_at_a_signal
 
 # Threads that spin long at every barrier stall each other once another program wants a core; short spins cost nothing
@@ -35,7 +35,8 @@ def train(overrides: Sequence[str] = ()) -> dict[str, float]:
 
 def run(config: "RunConfig") -> dict[str, float]:
     """One run, in as many processes as `trainer.devices` and `trainer.num_nodes` say."""
-    from callbacks.processes import together
+    with without_collector():
+        from callbacks.processes import together
 
     return together(config, fit_and_test)
 

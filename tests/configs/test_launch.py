@@ -93,3 +93,26 @@ def test_nearest_names() -> None:
     assert unknown("model", "vgg166", ["vgg16"]) == "unknown model 'vgg166'; nearest: vgg16"
     assert unknown("model", "x", ["vgg16"]) == "unknown model 'x'; there is: vgg16"
     assert len(shorten([str(index) for index in range(20)])) == 12
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_modules_load_without_the_collector_in_a_fresh_process_alone(
+    fresh: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import gc
+    import sys
+
+    from configs.launch import without_collector
+
+    monkeypatch.setitem(sys.modules, "torch", sys)
+    if fresh:
+        monkeypatch.delitem(sys.modules, "torch")
+    before = gc.get_freeze_count()
+    try:
+        with pytest.raises(ImportError), without_collector():
+            assert gc.isenabled() is not fresh
+            raise ImportError
+        assert gc.isenabled()
+        assert (gc.get_freeze_count() > before) is fresh, "modules are left out of later looks"
+    finally:
+        gc.unfreeze()
