@@ -11,9 +11,9 @@ the tear-down of its modules at the end:
 | lightning | 2.0 | nearly all of it torchmetrics, which imports torchvision, torch._dynamo, scipy, matplotlib |
 | data, net, trainer, step | 0.12 | |
 
-Removed: scikit-learn for the digits (0.3: its file is read without it), timm, albumentations and wandb where nobody asks
-for them, and the garbage collector's looks through a million objects of modules (0.5 to 1.1). What is left of torch and
-lightning is theirs: hiding a package from them would take it from whoever wants it later.
+Removed: scikit-learn for the digits (0.3: its file is read without it), timm, albumentations and wandb where nobody
+asks for them, and the garbage collector's looks through a million objects of modules (0.5 to 1.1). What is left of
+torch and lightning is theirs: hiding a package from them would take it from whoever wants it later.
 """
 
 import os
