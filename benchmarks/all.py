@@ -20,6 +20,7 @@ ORDER = (
     "small_images",
     "loader",
     "jpeg",
+    "workers",
     "normalise",
     "precision",
     "time_to_accuracy",

@@ -4,13 +4,16 @@ import json
 import math
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import all as every
-from benchmarks import antialias, fit, loader, loop_overhead, measure, time_to_accuracy, worker_memory
+from benchmarks import antialias, fit, jpeg, loader, loop_overhead, measure, time_to_accuracy, worker_memory, workers
 from benchmarks.measure import Agreement, Row, compared, interleaved, options, read_json, table, write_json
+from benchmarks.pictures import write_jpegs
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,6 +74,22 @@ def test_a_loop_of_nothing_beside_others():
     rows = loop_overhead.run(rounds=1, steps=5)
     sound([row for row in rows if row.low <= row.high])
     assert {"train.py's fit", "Lightning barebones", "lightning-hydra-template's style"} <= set(rows[0].seconds)
+
+
+def test_threads_make_the_batches_of_the_loader_in_its_order(tmp_path):
+    write_jpegs(tmp_path / "photos", 12, width=60, height=50)
+    own, theirs = (jpeg.opened(tmp_path / "photos", 12, batch_size=2).train_dataloader() for _ in range(2))
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(2):  # epochs
+            pairs = list(zip(workers.by_threads(own, pool), theirs, strict=True))
+            assert len(pairs) == 6
+            for (images, targets), (expected, labels) in pairs:
+                assert torch.equal(images, expected) and torch.equal(targets, labels)
+
+
+@pytest.mark.slow
+def test_processes_threads_and_neither_make_an_epoch():
+    sound(workers.run(rounds=1, small=16, phone=2))
 
 
 def test_the_loader_beside_two_workers():

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -88,7 +89,7 @@ def test_training_crops_are_the_same_where_the_whole_picture_is_kept_and_near_wh
             assert 0 < difference.abs().mean() < 6  # of 255: the part is the same to a pixel of those kept
 
 
-def test_entries_belong_to_path_size_time_and_how_they_are_kept(photos, tmp_path, decoded):
+def test_entries_belong_to_path_size_time_and_how_they_are_kept(tmp_path, decoded, monkeypatch):
     cache, path = PictureCache(folder=tmp_path / "cache"), tmp_path / "a.png"
     Image.new("RGB", (60, 50), (200, 100, 50)).save(path)
     first = cache.picture(path, 3, SMALL).image
@@ -100,6 +101,16 @@ def test_entries_belong_to_path_size_time_and_how_they_are_kept(photos, tmp_path
     Image.new("RGB", (60, 50), (0, 100, 50)).save(path)  # the same name
     os.utime(path, ns=(1, 1))
     assert cache.picture(path, 3, SMALL).image[:, 0, 0].tolist() == [0, 100, 50]
+    places = [cache.place(path, 3, SMALL)]
+    os.utime(path, ns=(1, 2))  # of another time alone
+    places.append(cache.place(path, 3, SMALL))
+    path.write_bytes(path.read_bytes() + b"more")  # of another size alone
+    os.utime(path, ns=(1, 2))
+    places.append(cache.place(path, 3, SMALL))
+    places.append(cache.place(Path(shutil.copy2(path, tmp_path / "b.png")), 3, SMALL))  # of another name alone
+    assert len(set(places)) == 4
+    monkeypatch.chdir(tmp_path)
+    assert cache.place(Path("b.png"), 3, SMALL) == places[-1]
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(Refused, match="damaged"):
         cache.picture(path, 3, SMALL)
