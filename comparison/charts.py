@@ -85,7 +85,10 @@ def _curves(metric: str, rows: Sequence[Row], curves: dict[int, dict[str, list[t
 
 
 def _setting(key: str, metric: str, rows: Sequence[Row]) -> "Figure":
-    """Numbers on an axis, logarithmic where they span more than a factor of 20; else a place a value."""
+    """Numbers on an axis, logarithmic where they span more than a factor of 20, and joined; else a place a value.
+
+    Of runs that differ in `data.fraction` or `data.per_class` this is the learning curve.
+    """
     figure, axes = _figure(width=4.4, height=3.0)
     values = [setting(row.idea.first, key) for row in rows]
     numbers = [
@@ -95,8 +98,11 @@ def _setting(key: str, metric: str, rows: Sequence[Row]) -> "Figure":
         places: list[Any] = numbers
         if min(places) > 0 and max(places) / min(places) > 20:
             axes.set_xscale("log")
+        means = [(place, row.spread.mean) for place, row in zip(places, rows, strict=True) if row.spread]
+        axes.plot(*zip(*sorted(means), strict=True), color=OTHERS, linewidth=1, zorder=1)
     else:
-        names = sorted({text(value) for value in values})
+        ordered = sorted(zip(numbers, values, strict=True), key=lambda one: (one[0] is None, one[0] or 0, text(one[1])))
+        names = list(dict.fromkeys(text(value) for _, value in ordered))
         places = [names.index(text(value)) for value in values]
         shown = [_plain(name if len(name) < 16 else f"{name[:14]}…") for name in names]
         axes.set_xticks(range(len(names)), shown, fontsize=8, rotation=0 if sum(map(len, shown)) < 45 else 30)

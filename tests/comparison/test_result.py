@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from comparison import charts
 from comparison.result import compare_runs
 from comparison.runs import find_folders, read_run
 from comparison.table import pair_lines
@@ -159,6 +160,25 @@ def test_two_runs_are_tested_over_the_same_images(tmp_path, make_run, predict):
     assert "difference -0.2000" in said and "in the second alone 8" in said and "p = 0.0078" in said
     predict(other, {"0": ("cat", "cat")})
     assert any("39 images stand in only one" in note for note in compare(tmp_path).notes)
+
+
+def test_amounts_of_data_give_a_learning_curve(tmp_path, make_run):
+    for fraction, accuracy in ((0.1, 0.6), (1.0, 0.9), (0.3, 0.8)):
+        for seed, more in ((0, 0.0), (1, 0.02)):
+            make_run(f"{fraction}-{seed}", f"data.fraction={fraction}", seed=seed, test_accuracy=accuracy + more)
+    found = compare(tmp_path)
+    assert list(charts.setting_charts(found)) == ["test/accuracy against data.fraction"]
+    axes = charts._setting("data.fraction", found.metric, found.rows).axes[0]
+    curve, *dots = axes.lines
+    assert curve.get_xdata().tolist() == [0.1, 0.3, 1.0] and len(dots) == 3
+    assert curve.get_ydata().tolist() == pytest.approx([0.61, 0.81, 0.91])
+    make_run("all", test_accuracy=0.95)
+    for count in (5, 40):
+        make_run(f"few {count}", f"data.per_class={count}", test_accuracy=0.5)
+    (job,) = compose_jobs([f"paths.runs={tmp_path / 'runs'}", "all", "few*"], multirun=False)
+    few = compare_runs(job)
+    axes = charts._setting("data.per_class", few.metric, few.rows).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()][:2] == ["5", "40"], "by number, all of them last"
 
 
 def test_runs_are_found_by_every_kind_of_name(tmp_path, make_run, monkeypatch):
