@@ -62,6 +62,15 @@ def test_the_folder_holds_originals_and_the_draws_of_training(enlarged):
                 assert row["label"] == data.class_names[target] == Path(row["file"]).parent.name
 
 
+def test_copies_differ_from_their_image_and_from_one_another(enlarged):
+    manifest = [row for row in rows(enlarged) if row["split"] == "train"]
+    kinds = [
+        len({pixels(enlarged / row["file"]).numpy().tobytes() for row in manifest if row["source"] == one})
+        for one in {row["source"] for row in manifest}
+    ]
+    assert sum(kinds) > 0.9 * len(manifest), "a draw may be the image itself"
+
+
 def test_another_seed_gives_other_copies_and_the_same_seed_the_same(enlarged, tmp_path):
     for seed, same in ((5, True), (6, False)):
         again = augment(*SMALL, "augment=standard", "copies=1", f"seed={seed}", f"output={tmp_path / str(seed)}")
@@ -99,6 +108,7 @@ MISTAKES = {
     "augment=standard": ["output is needed"],
     "augment=strong output=new": ["mixup and cutmix mix labels", "augment.mixup=null augment.cutmix=null"],
     "output=new": ["nothing in it is random"],
+    "augment.adversarial_erasing.p=1 output=new": ["adversarial_erasing asks the net", "adversarial_erasing=null"],
     "augment=standard output=tests copies=0 format=gif": ["is there already", "copies=0", "png or jpg"],
     "augment=standard output=new copies=000000000004000000": ["from 1 to 1000"],
     "augment=standard outptu=new": ["unknown key outptu; nearest: output"],

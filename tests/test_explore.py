@@ -125,6 +125,13 @@ def test_the_draws_are_those_of_training():
         expected = data.train_batch(batch, step=step)
         assert torch.equal(normalise(images, data.effective_preprocessing), expected[0])
         assert torch.equal(targets, expected[1])
+    chosen = torch.arange(12)
+    plain, *drawn = data.drawn_batches(chosen, draws=3)
+    assert torch.equal(plain[0], data.splits["train"][chosen][0])
+    for step, (images, targets) in enumerate(drawn):
+        expected = data.augmented_batch(data.splits["train"][chosen], step=step)
+        assert torch.equal(images, expected[0]) and torch.equal(targets, expected[1])
+    assert not torch.equal(drawn[0][0], drawn[1][0]) and not torch.equal(drawn[1][0], drawn[2][0])
     assert "left out, as data.forbid has it: horizontal_flip" in recipe_text(job.config)
 
 

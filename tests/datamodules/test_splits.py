@@ -63,6 +63,13 @@ def test_subsets_are_nested(argument):
     )
 
 
+def test_a_fraction_is_of_each_class_rounded_half_up():
+    keys, targets = uneven()  # 100, 37, 5 and 12 images; a tenth by hand: 10, 3.7, 0.5, 1.2
+    for fraction, expected in ((0.1, [10, 4, 1, 1]), (0.5, [50, 19, 3, 6]), (1.0, [100, 37, 5, 12])):
+        kept = splits.subset(keys, targets, fraction=fraction)
+        assert targets[kept].bincount(minlength=4).tolist() == expected
+
+
 def test_a_small_fraction_keeps_one_image_of_each_class():
     keys, targets = uneven()
     kept = splits.subset(keys, targets, fraction=0.03)

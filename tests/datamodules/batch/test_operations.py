@@ -109,7 +109,7 @@ def test_does_nothing_at_no_probability(name):
 
 
 def test_every_operation_says_what_no_strength_is():
-    assert set(NO_STRENGTH) == set(OPERATIONS)
+    assert set(NO_STRENGTH) == set(OPERATIONS), "a row in NO_STRENGTH for each operation, and no other"
 
 
 @pytest.mark.parametrize("name", NO_STRENGTH)

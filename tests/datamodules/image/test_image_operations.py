@@ -1,5 +1,7 @@
 """Per-image operations against torchvision and albumentations themselves, at the same draw."""
 
+import os
+
 import albumentations
 import numpy as np
 import pytest
@@ -103,6 +105,21 @@ def test_arrays_can_be_augmented_image_by_image_and_repeat_by_epoch_and_key():
     assert all(torch.equal(*pair) for pair in zip(one, workers, strict=True))
     assert not torch.equal(one[0], one[1])
     assert not torch.equal(one[0], other[0])
+
+
+def test_workers_augment_beside_the_process_that_trains(monkeypatch):
+    """Each image is stamped with the number of the process that changed it."""
+
+    def stamp(self, image, *, size, generator, interpolation="bilinear"):
+        return torch.full_like(image, os.getpid() % 251)
+
+    monkeypatch.setattr(RandomResizedCrop, "__call__", stamp)
+    monkeypatch.setattr(RandomResizedCrop, "part", lambda self, height, width, draws: (0, 0, height, width))
+    monkeypatch.setattr(RandomResizedCrop, "cut", lambda self, image, *how: torch.full_like(image, os.getpid() % 251))
+    data = Digits()
+    data.configure(num_workers=2, per_class=20, batch_size=50, recipe={"random_resized_crop": {}})
+    stamps = {int(one) for images, _ in data.train_dataloader() for one in images.unique()}
+    assert len(stamps) == 2 and os.getpid() % 251 not in stamps
 
 
 def test_a_line_that_changes_the_size_is_refused():
