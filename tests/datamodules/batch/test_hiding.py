@@ -66,6 +66,16 @@ def test_grid_mask_equals_the_papers_strips():
     assert 3 < (drawn.side == 0).sum() < 25
 
 
+def test_grids_and_their_places_are_uniform():
+    drawn = GridMask(smallest=0.25, largest=0.5, keep=0.5, p=1.0).draw(9000, 16, 32, seeded())
+    units = drawn.unit.bincount(minlength=9)[4:]
+    assert drawn.unit.min() == 4 and len(units) == 5 and ((units - 1800.0) ** 2 / 1800).sum() < 18.5  # 4 degrees
+    for start in (drawn.top, drawn.left):
+        places = start[drawn.unit == 8].bincount(minlength=8)
+        expected = places.sum() / 8
+        assert len(places) == 8 and ((places - expected) ** 2 / expected).sum() < 24.3  # 7 degrees, 1 in 1000
+
+
 def test_grid_squares_by_hand():
     one = Grids(*(torch.tensor([value]) for value in (3, 1, 1, 0)))
     assert grid_squares(one, 4, 5)[0].int().tolist() == [[0] * 5, [1, 0, 0, 1, 0], [0] * 5, [0] * 5]
@@ -74,6 +84,7 @@ def test_grid_squares_by_hand():
 
 
 def test_a_mosaic_shows_whole_images_at_half_size_and_labels_go_by_area():
+    assert GREY == 114, "the level that YOLO's implementations pad with"
     n, classes = 12, 12
     images = torch.zeros(n, 1, 16, 20, dtype=torch.uint8)
     images[:] = (10 * torch.arange(1, n + 1)).view(-1, 1, 1, 1)

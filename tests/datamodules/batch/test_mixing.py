@@ -109,9 +109,13 @@ def test_shares_and_areas_are_drawn_as_torchvision_draws_them(alpha):
     assert ours.min() >= 0.5, "the larger part is the image's own"
     assert not far_apart(ours, torch.maximum(theirs, 1 - theirs))
     reference = v2.CutMix(alpha=alpha, num_classes=CLASSES)
-    theirs = torch.tensor([reference.make_params([image])["lam_adjusted"] for _ in range(n)])
+    params = [reference.make_params([image]) for _ in range(n)]
     boxes, _ = CutMix(num_classes=CLASSES, alpha=alpha).draw(n, 40, 40, seeded())
-    assert not far_apart(1 - (boxes.bottom - boxes.top) * (boxes.right - boxes.left) / 1600, theirs)
+    areas = (boxes.bottom - boxes.top) * (boxes.right - boxes.left)
+    assert not far_apart(1 - areas / 1600, torch.tensor([one["lam_adjusted"] for one in params]))
+    theirs = torch.tensor([one["box"] for one in params]).T  # left, top, right, bottom
+    for edge, other in zip((boxes.left, boxes.top, boxes.right, boxes.bottom), theirs, strict=True):
+        assert not far_apart(edge, other)
 
 
 def test_a_share_of_one_and_a_box_without_area_change_nothing():

@@ -112,6 +112,25 @@ def test_augmix_draws_chains_of_one_to_three_and_weights_that_sum_to_one():
     assert {NAMES[one] for one in drawn.operations.unique().tolist()} == {"identity", *augmix.RANGES}
 
 
+def test_operations_and_levels_are_uniform_and_signs_fair():
+    n = 6000
+    trivial, auto, mixed = (one.draw(n, seeded()) for one in (TrivialAugment(), AutoAugment(), AugMix(severity=10)))
+    in_chains = mixed.operations[mixed.operations > 0]
+    for drawn, count in (
+        (trivial.operations, 14),
+        (trivial.levels, 31),
+        (mixed.levels.flatten(), 10),
+        (torch.tensor([list(augmix.RANGES).index(NAMES[one]) for one in in_chains.tolist()]), len(augmix.RANGES)),
+    ):
+        counts = drawn.bincount(minlength=count)
+        expected = len(drawn) / count
+        assert len(counts) == count
+        # Chi-squared, its mean and four times its standard deviation.
+        assert ((counts - expected) ** 2 / expected).sum() < count - 1 + 4 * (2 * (count - 1)) ** 0.5
+    for negative in (trivial.negative, auto.negative, mixed.negative):
+        assert abs(negative.float().mean() - 0.5) < 4 * 0.5 / negative.numel() ** 0.5
+
+
 @pytest.mark.parametrize("alpha", [1.0, 0.3])
 def test_the_weights_of_augmix_are_beta_and_dirichlet(alpha):
     width, n = 4, 6000
