@@ -1,12 +1,13 @@
 """Decisions and failures of several processes, here two threads that meet in a real store."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from torch.distributed import TCPStore
 
-from callbacks.members import Members, ProcessFailed, connect
+from callbacks.members import LINGER, Members, ProcessFailed, connect
 from callbacks.processes import settle_devices
 from callbacks.signals import Stopped
 from configs.compose import compose
@@ -120,3 +121,24 @@ def test_all_devices_of_a_cpu_are_one_process():
     config = compose(["trainer.accelerator=cpu", "trainer.devices=auto"])
     settle_devices(config)
     assert config.trainer.devices == 1
+
+
+def test_a_process_stays_a_moment_after_its_last_exchange(pair, monkeypatch):
+    """All have been told that it is done before it waits; process 0 waits for the others instead."""
+    lingered, rank_of, sleep = [], {}, time.sleep
+
+    def noted(seconds: float) -> None:
+        if seconds == LINGER:
+            rank = rank_of[threading.get_ident()]
+            lingered.append((rank, pair[0]._watching.check([f"gone-{rank}"])))
+        else:
+            sleep(seconds)
+
+    def work(member):
+        rank_of[threading.get_ident()] = member.rank
+        member.leave()
+        return member._watching.check(["gone-1"])
+
+    monkeypatch.setattr(time, "sleep", noted)
+    assert both(pair, work)[0], "process 0 has waited"
+    assert lingered == [(1, True)] and LINGER >= 0.1
