@@ -104,7 +104,7 @@ class PictureCache:
             CacheError: the entry cannot be written.
         """
         place = self.place(path, channels, kept)
-        found = None if place is None else _read(place, channels)
+        found = None if place is None else _read(place)
         if found is not None:
             return found
         made = _made(path, channels, kept)
@@ -141,7 +141,7 @@ class PictureCache:
         return place.with_name(f"{place.name}.{os.getpid()}-{uuid4().hex[:8]}.tmp")
 
 
-def _read(place: Path, channels: int) -> Entry | None:
+def _read(place: Path) -> Entry | None:
     """Read an entry; None where there is none, or it is damaged."""
     try:
         with place.open("rb", buffering=0) as file:  # in two thirds of fromfile's time
@@ -152,7 +152,7 @@ def _read(place: Path, channels: int) -> Entry | None:
     if read != len(stored) or read < HEAD.size:
         return None
     mark, check, depth, height, width, *whole = HEAD.unpack_from(stored.data)
-    if mark != MARK or depth != channels or len(stored) != HEAD.size + depth * height * width:
+    if mark != MARK or len(stored) != HEAD.size + depth * height * width:
         return None
     pixels = stored[HEAD.size :]
     entry = Entry(torch.from_numpy(pixels).view(height, width, depth).permute(2, 0, 1), (whole[0], whole[1]))

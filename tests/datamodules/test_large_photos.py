@@ -58,6 +58,24 @@ def test_training_decodes_smaller_and_sees_nearly_the_same(recipe, most, photos,
     assert 0 < max(differences) < most, differences
 
 
+def test_a_cache_decodes_smaller_for_training_where_files_may_be(photos, shrinks, tmp_path):
+    chosen, exact = torch.arange(8), {}
+    for split in ("train", "val"):
+        exact[split] = reader(photos, tmp_path, CROP, split=split, scaled_decode=False)
+    for own, split, expected in (
+        ({"cache": tmp_path / "a", "scaled_decode": False}, "train", {1}),
+        ({"cache": tmp_path / "b"}, "train", {2}),  # 420 pixels to 80; a quarter, 105, would not be twice of that
+        ({"cache": tmp_path / "b"}, "val", {1}),
+    ):
+        shrinks.clear()
+        read = reader(photos, tmp_path, CROP, split=split, **own)
+        request = (0, chosen) if split == "train" else chosen[:2]
+        images, _ = read[request]
+        assert set(shrinks) == expected
+        difference = (images.float() - exact[split][request][0].float()).abs().mean()
+        assert difference < 6 if split == "train" else difference == 0  # the part is that of the whole picture
+
+
 def test_the_part_is_the_one_that_was_drawn_from_the_whole(photos, shrinks, tmp_path, monkeypatch):
     """With a resize that takes the nearest pixel, a shifted part would differ by far more."""
     parts = []

@@ -92,6 +92,7 @@ def test_training_crops_are_the_same_where_the_whole_picture_is_kept_and_near_wh
 def test_entries_belong_to_path_size_time_and_how_they_are_kept(tmp_path, decoded, monkeypatch):
     cache, path = PictureCache(folder=tmp_path / "cache"), tmp_path / "a.png"
     Image.new("RGB", (60, 50), (200, 100, 50)).save(path)
+    assert cache.crop_side(64) == 80 and PictureCache(folder=tmp_path / "cache", side=50).crop_side(64) == 50
     first = cache.picture(path, 3, SMALL).image
     assert first.shape == (3, 40, 48) and first[:, 0, 0].tolist() == [200, 100, 50]
     for kept, channels in ((SMALL, 3), (SMALL, 1), (Kept(39, "bilinear"), 3), (Kept(40, "bicubic"), 3)):
@@ -124,8 +125,8 @@ def test_damaged_entries_are_made_again(photos, tmp_path, decoded):
     expected = cache.picture(path, 3, SMALL).image.clone()
     entry = cache.place(path, 3, SMALL)
     whole = entry.read_bytes()
-    flipped = [bytearray(whole) for _ in range(4)]
-    for number, position in enumerate((2, 9, 700, len(whole) - 1)):
+    flipped = [bytearray(whole) for _ in range(5)]
+    for number, position in enumerate((2, 9, 21, 700, len(whole) - 1)):  # 21: the file's height, in the head
         flipped[number][position] ^= 16
     for damaged in (
         b"",
@@ -140,6 +141,20 @@ def test_damaged_entries_are_made_again(photos, tmp_path, decoded):
         count = len(decoded)
         assert torch.equal(cache.picture(path, 3, SMALL).image, expected)
         assert len(decoded) == count + 1 and entry.read_bytes() == whole
+
+
+def test_an_entry_gets_its_name_when_it_is_whole(photos, tmp_path, monkeypatch):
+    named, replace = [], Path.replace
+
+    def watched(fresh, place):
+        assert not place.exists()
+        named.append(module._read(fresh))
+        return replace(fresh, place)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    cache, path = PictureCache(folder=tmp_path / "cache"), photos / "train" / "china" / "0.jpg"
+    made = cache.picture(path, 3, SMALL).image
+    assert [torch.equal(entry.image, made) for entry in named] == [True]
 
 
 def read_all(root, folder):
@@ -163,7 +178,7 @@ def test_several_processes_and_a_kill_while_it_is_made_leave_no_wrong_entry(phot
         one.join()
     assert started[0].exitcode == -signal.SIGKILL and started[1].exitcode == 0
     entries = [one for one in folder.glob("*/*") if one.suffix != ".tmp"]
-    assert len(entries) == 40 * 8 and all(module._read(one, 3) is not None for one in entries)
+    assert len(entries) == 40 * 8 and all(module._read(one) is not None for one in entries)
     left = folder / entries[0].parent.name / "x.tmp"
     left.touch()
     PictureCache(folder=folder)
