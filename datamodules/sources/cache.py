@@ -1,8 +1,10 @@
 """Decoded pictures on disk (`data.cache`): each is made when it is first read, and then read in place of its file.
 
-An entry belongs to a path, its size and time, and to how it is stored; so a changed file, or another size, gets another
-entry, and what is no longer asked for can be deleted at any time. Each is written under another name and then renamed,
-and carries a checksum: several processes may share a folder, a run may be killed, and a damaged entry is made again.
+An entry is named by the hash of its file's bytes and of how it is kept: copied, moved or touched files are not decoded
+again. As hashing a file takes longer than reading an entry, it has a second name (a hard link), by the file's path,
+size and time, that is looked up first: a file changed at an equal size whose time is set back shows the old picture.
+What is no longer asked for can be deleted at any time. An entry is written under another name and then renamed, and
+carries a checksum: several processes may share a folder, a run may be killed, and a damaged entry is made again.
 """
 
 import hashlib
@@ -11,7 +13,7 @@ import struct
 import time
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -107,20 +109,49 @@ class PictureCache:
         found = None if place is None else _read(place)
         if found is not None:
             return found
-        made = _made(path, channels, kept)
-        if place is not None:
-            self._write(place, made)
+        content = self.content_place(path, channels, kept)
+        found = None if content is None else _read(content)
+        made = found or _made(path, channels, kept)
+        if place is None or content is None or place != self.place(path, channels, kept):
+            return made  # the file is being written: what was hashed may not be what was decoded
+        if found is None:
+            self._write(content, made)
+        self._name(place, content, made)
         return made
 
     def place(self, path: Path, channels: int, kept: Kept) -> Path | None:
-        """Where the entry is or will be; None for a file that is not there."""
+        """Where the entry is or will be by the file's path, size and time; None for a file that is not there."""
         try:
             status = path.stat()
         except (OSError, ValueError):
             return None
         whole = "\n".join(str(one) for one in (path.absolute(), status.st_size, status.st_mtime_ns, channels, *kept))
-        name = hashlib.blake2b(whole.encode(errors="surrogateescape"), digest_size=16).hexdigest()
+        return self._named(hashlib.blake2b(whole.encode(errors="surrogateescape"), digest_size=16))
+
+    def content_place(self, path: Path, channels: int, kept: Kept) -> Path | None:
+        """Where it is or will be by what the file holds; None for one that cannot be read."""
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
+        except (OSError, ValueError):
+            return None
+        digest.update("\n".join(("", str(channels), *map(str, kept))).encode())
+        return self._named(digest)
+
+    def _named(self, digest: Any) -> Path:
+        name = digest.hexdigest()
         return self.folder / f"{name[:2]}/{name[2:]}"
+
+    def _name(self, place: Path, content: Path, entry: Entry) -> None:
+        """Give an entry its second name; where a disk has no links (FAT), a copy."""
+        fresh = self._fresh(place)
+        try:
+            place.parent.mkdir(exist_ok=True)
+            os.link(content, fresh)
+            fresh.replace(place)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+            self._write(place, entry)
 
     def _write(self, place: Path, entry: Entry) -> None:
         pixels = np.ascontiguousarray(entry.image.permute(1, 2, 0).numpy()).reshape(-1)  # of (H, W, C)

@@ -89,7 +89,7 @@ def test_training_crops_are_the_same_where_the_whole_picture_is_kept_and_near_wh
             assert 0 < difference.abs().mean() < 6  # of 255: the part is the same to a pixel of those kept
 
 
-def test_entries_belong_to_path_size_time_and_how_they_are_kept(tmp_path, decoded, monkeypatch):
+def test_entries_are_found_by_path_size_time_and_how_they_are_kept(tmp_path, decoded, monkeypatch):
     cache, path = PictureCache(folder=tmp_path / "cache"), tmp_path / "a.png"
     Image.new("RGB", (60, 50), (200, 100, 50)).save(path)
     assert cache.crop_side(64) == 80 and PictureCache(folder=tmp_path / "cache", side=50).crop_side(64) == 50
@@ -118,6 +118,42 @@ def test_entries_belong_to_path_size_time_and_how_they_are_kept(tmp_path, decode
     path.unlink()
     with pytest.raises(Refused, match="not there"):
         cache.picture(path, 3, SMALL)
+
+
+def test_the_same_bytes_are_decoded_once_whatever_their_name_and_time(photos, tmp_path, decoded, monkeypatch):
+    folder = tmp_path / "cache"
+    cache, path = PictureCache(folder=folder), Path(shutil.copy(photos / "train" / "china" / "0.jpg", tmp_path))
+    first = cache.picture(path, 3, SMALL).image
+    os.utime(path, (1, 1))
+    assert torch.equal(cache.picture(path, 3, SMALL).image, first)
+    for same in (Path(shutil.copy(path, tmp_path / "b.jpg")), path.rename(tmp_path / "c.jpg")):
+        assert torch.equal(cache.picture(same, 3, SMALL).image, first)
+    assert len(decoded) == 1
+    entries = [one for one in folder.glob("*/*")]
+    assert len(entries) == 1 + 4 and len({one.stat().st_ino for one in entries}) == 1  # one file on the disk
+    with monkeypatch.context() as without:
+        without.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError(1, "Operation not permitted")))
+        assert torch.equal(cache.picture(Path(shutil.copy(path.with_name("c.jpg"), path)), 3, SMALL).image, first)
+    assert len(decoded) == 1 and len(list(folder.glob("*/*"))) == 1 + 5
+    smaller = cache.picture(path, 3, Kept(39, "bilinear")).image  # kept in another way
+    assert smaller.shape[-2] == 39 and len(decoded) == 2
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_kept(photos, tmp_path, monkeypatch):
+    cache, path = (
+        PictureCache(folder=tmp_path / "cache"),
+        Path(shutil.copy(photos / "train" / "china" / "0.jpg", tmp_path)),
+    )
+    made = module._made
+
+    def overtaken(path, *rest):
+        shutil.copy(photos / "train" / "china" / "2.jpg", path)
+        return made(path, *rest)
+
+    monkeypatch.setattr(module, "_made", overtaken)
+    second = cache.picture(path, 3, SMALL).image
+    assert not list((tmp_path / "cache").glob("*/*"))
+    assert torch.equal(cache.picture(path, 3, SMALL).image, second)
 
 
 def test_damaged_entries_are_made_again(photos, tmp_path, decoded):
@@ -154,7 +190,7 @@ def test_an_entry_gets_its_name_when_it_is_whole(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "replace", watched)
     cache, path = PictureCache(folder=tmp_path / "cache"), photos / "train" / "china" / "0.jpg"
     made = cache.picture(path, 3, SMALL).image
-    assert [torch.equal(entry.image, made) for entry in named] == [True]
+    assert [torch.equal(entry.image, made) for entry in named] == [True, True]  # by content; by path, size and time
 
 
 def read_all(root, folder):
@@ -171,14 +207,14 @@ def test_several_processes_and_a_kill_while_it_is_made_leave_no_wrong_entry(phot
     for one in started:
         one.start()
     deadline = time.monotonic() + 60
-    while len(list(folder.glob("*/*"))) < 40 and time.monotonic() < deadline:
+    while len(list(folder.glob("*/*"))) < 80 and time.monotonic() < deadline:
         time.sleep(0.002)
     started[0].kill()
     for one in started:
         one.join()
     assert started[0].exitcode == -signal.SIGKILL and started[1].exitcode == 0
     entries = [one for one in folder.glob("*/*") if one.suffix != ".tmp"]
-    assert len(entries) == 40 * 8 and all(module._read(one) is not None for one in entries)
+    assert len(entries) == 2 * 40 * 8 and all(module._read(one) is not None for one in entries)
     left = folder / entries[0].parent.name / "x.tmp"
     left.touch()
     PictureCache(folder=folder)
