@@ -42,7 +42,10 @@ def normalise(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tenso
     """
     scale, bias = _scale_and_bias(preprocessing.mean, preprocessing.std, images.device)
     if not is_large(images):
-        return torch.addcmul(bias, images.to(torch.float32), scale)
+        # A number for every place, and in place: 0.4 of the time, as torch has no vector code for a number a channel.
+        scale, bias = (one.expand(images.shape[1:]).contiguous() for one in (scale, bias))
+        pixels = images.to(torch.float32, copy=True)
+        return torch.addcmul(bias, pixels, scale, out=pixels)
     # One after the other, so that what is between stays in the processor's cache, with numbers for a whole row: 0.6 of
     # the time.
     scale, bias = (one.expand(-1, 1, images.shape[-1]).contiguous() for one in (scale, bias))

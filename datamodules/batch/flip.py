@@ -11,14 +11,20 @@ def flip(images: torch.Tensor, chosen: torch.Tensor, *, dim: int) -> torch.Tenso
 
     Args:
         images: ``(B, ..., H, W)``, images or masks.
-        chosen: which of them.
+        chosen: which of them; on the CPU, so that nothing waits for a device.
         dim: the axis that is mirrored.
     """
     if images.dtype == torch.uint8 and images.ndim == 4 and is_large(images):
         return mirror_large(images, chosen, across=dim == -1)
-    # Both, and a choice of rows: four times as fast as choosing pixel by pixel.
-    places = torch.arange(len(images), device=images.device) + len(images) * chosen
-    return torch.cat((images, images.flip(dim))).index_select(0, places)
+    which = chosen.nonzero()[:, 0]
+    mirrored = images.index_select(0, which.to(images.device)).flip(dim)
+    if images.device.type == "cpu":  # numpy moves an image at a time, torch a number: a twentieth of its time
+        result = images.clone(memory_format=torch.contiguous_format)
+        result.numpy()[which.numpy()] = mirrored.numpy()
+        return result
+    # Those behind all, and a choice of rows: a quarter of the time of choosing pixel by pixel.
+    places = torch.arange(len(images)).index_copy_(0, which, torch.arange(len(which)) + len(images))
+    return torch.cat((images, mirrored)).index_select(0, places.to(images.device))
 
 
 class HorizontalFlip:
@@ -42,7 +48,7 @@ class HorizontalFlip:
         masks: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Mirror images ``(B, C, H, W)`` and their masks ``(B, H, W)``; targets stay."""
-        chosen = self.draw(len(images), generator).to(images.device)
+        chosen = self.draw(len(images), generator)
         if masks is not None:
             masks = flip(masks, chosen, dim=self.dim)
         return flip(images, chosen, dim=self.dim), targets, masks

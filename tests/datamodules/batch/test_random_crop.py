@@ -3,6 +3,7 @@ import torch
 from torchvision.transforms.v2 import functional as v2
 
 from configs.errors import UserError
+from datamodules.batch import random_crop as module
 from datamodules.batch.random_crop import RandomCrop, Shifts, crop
 
 
@@ -21,9 +22,13 @@ def test_by_hand():
     assert crop(image, up, fill="reflect")[0, 0].tolist() == [[4, 5, 6], [1, 2, 3], [4, 5, 6]]
 
 
-@pytest.mark.parametrize(("fill", "mode"), [("zeros", "constant"), ("reflect", "reflect")])
+@pytest.mark.parametrize(
+    ("fill", "mode", "table"),
+    [("zeros", "constant", module.TABLE), ("zeros", "constant", 0), ("reflect", "reflect", module.TABLE)],
+)
 @pytest.mark.parametrize("p", [1.0, 0.5])
-def test_equals_torchvision_image_by_image_at_the_same_draw(fill, mode, p):
+def test_equals_torchvision_image_by_image_at_the_same_draw(fill, mode, table, p, monkeypatch):
+    monkeypatch.setattr(module, "TABLE", table)
     images = noise()
     operation = RandomCrop(padding=0.25, p=p, fill=fill)
     shifts = operation.draw(len(images), 16, 24, torch.Generator().manual_seed(5))
@@ -54,7 +59,21 @@ def test_padding_is_a_share_of_the_side_rounded_half_up(side, pixels):
     assert drawn.rows.abs().max() == drawn.columns.abs().max() == pixels
 
 
-def test_masks_are_ignored_outside_the_image():
+@pytest.mark.parametrize("table", [module.TABLE, 0])
+@pytest.mark.parametrize("fill", ["zeros", "reflect"])
+def test_no_images_and_other_layouts(fill, table, monkeypatch):
+    monkeypatch.setattr(module, "TABLE", table)
+    images, operation = noise(20), RandomCrop(fill=fill)
+    expected = operation(images, images, generator=torch.Generator().manual_seed(5))[0]
+    turned = images.contiguous(memory_format=torch.channels_last)
+    assert torch.equal(operation(turned, images, generator=torch.Generator().manual_seed(5))[0], expected)
+    assert torch.equal(images, noise(20))
+    assert operation(images[:0], images[:0], generator=torch.Generator())[0].shape == (0, 3, 16, 24)
+
+
+@pytest.mark.parametrize("table", [module.TABLE, 0])
+def test_masks_are_ignored_outside_the_image(table, monkeypatch):
+    monkeypatch.setattr(module, "TABLE", table)
     masks = torch.ones(60, 16, 24, dtype=torch.int64)
     images = torch.ones(60, 1, 16, 24, dtype=torch.uint8)
     new_images, _, new_masks = RandomCrop()(images, masks, generator=torch.Generator(), masks=masks)
