@@ -10,7 +10,7 @@ from datamodules.batch.coin import check_probability, toss
 
 IGNORE = 255  # target of mask pixels that lie outside the image
 TABLE = 2**23
-"""Most entries of the table of what lies inside: 83 thousand at 32 pixels and shifts by 4, 5.8 million at 96 and 12."""
+"""Most bytes of the table of what lies inside; images have 83 thousand at 32 pixels and 4, 5.8 million at 96 and 12."""
 
 
 class Shifts(NamedTuple):
@@ -36,7 +36,7 @@ def crop(
     """
     n, channels, height, width = images.shape
     reach = int(max(shifts.rows.abs().max(), shifts.columns.abs().max())) if n else 0
-    if fill == "zeros" and ((2 * reach + 1) ** 2) * height * width <= TABLE:
+    if fill == "zeros" and (2 * reach + 1) ** 2 * height * width * images.element_size() <= TABLE:
         return _shifted(images, shifts, reach, outside)
     padded = _padded(images, reach, fill, outside)
     tall, wide = padded.shape[-2:]
