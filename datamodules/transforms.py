@@ -8,7 +8,9 @@ from functools import lru_cache
 import torch
 
 from configs.preprocessing import Preprocessing
-from datamodules.batch.large import is_large
+
+ONE_BY_ONE = 96 * 96
+"""Pixels from which on images are normalised one by one on the CPU: 0.75 of the time."""
 
 
 def fit_to(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
@@ -41,19 +43,17 @@ def normalise(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tenso
     over memory where the textbook form takes four.
     """
     scale, bias = _scale_and_bias(preprocessing.mean, preprocessing.std, images.device)
-    if not is_large(images):
-        # A number for every place, and in place: 0.4 of the time, as torch has no vector code for a number a channel.
-        scale, bias = (one.expand(images.shape[1:]).contiguous() for one in (scale, bias))
-        pixels = images.to(torch.float32, copy=True)
-        return torch.addcmul(bias, pixels, scale, out=pixels)
-    # One after the other, so that what is between stays in the processor's cache, with numbers for a whole row: 0.6 of
-    # the time.
-    scale, bias = (one.expand(-1, 1, images.shape[-1]).contiguous() for one in (scale, bias))
-    normalised = torch.empty(images.shape, dtype=torch.float32)
-    between = torch.empty(images.shape[1:], dtype=torch.float32)
-    for image, into in zip(images.unbind(), normalised.unbind(), strict=True):
-        torch.addcmul(bias, between.copy_(image), scale, out=into)
-    return normalised
+    # In place, as another buffer would drive the first out of the cache; with numbers for a row or for all places, as
+    # torch has no vector code for one number a channel. Together 0.4 of the time.
+    if images.device.type == "cpu" and images.shape[-2] * images.shape[-1] >= ONE_BY_ONE:
+        scale, bias = (one.expand(-1, 1, images.shape[-1]).contiguous() for one in (scale, bias))
+        normalised = torch.empty(images.shape, dtype=torch.float32)
+        for image, into in zip(images.unbind(), normalised.unbind(), strict=True):
+            torch.addcmul(bias, into.copy_(image), scale, out=into)
+        return normalised
+    scale, bias = (one.expand(images.shape[1:]).contiguous() for one in (scale, bias))
+    normalised = images.to(torch.float32, copy=True)
+    return torch.addcmul(bias, normalised, scale, out=normalised)
 
 
 @lru_cache(maxsize=16)
