@@ -51,6 +51,16 @@ def test_large_images_are_normalised_one_by_one_to_the_same_bits(channels, stats
     assert normalise(images[:0], preprocessing).shape == (0, *images.shape[1:])
 
 
+@pytest.mark.parametrize("side", [16, 128])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_what_is_normalised_stays_as_it_was(side, dtype):
+    preprocessing = Preprocessing(image_size=side, resize=side, interpolation="bilinear", **RGB)
+    images = noise(2, 3, side, side).to(dtype)
+    before = images.clone()
+    assert not torch.equal(normalise(images, preprocessing), before)
+    assert torch.equal(images, before)
+
+
 def test_every_byte_is_normalised_within_1e6_of_the_exact_number():
     preprocessing = Preprocessing(image_size=16, resize=16, interpolation="bilinear", **RGB)
     images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16)
