@@ -39,8 +39,7 @@ def fit_to(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
 def normalise(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
     """Map uint8 ``(B, C, H, W)`` to float32 ``(x / 255 - mean) / std``, a mean and a std a channel.
 
-    Computed as ``x * scale + bias`` with ``scale = 1 / (255 std)`` and ``bias = -mean / std``: one pass
-    over memory where the textbook form takes four.
+    Computed as ``x * scale + bias`` with ``scale = 1 / (255 std)`` and ``bias = -mean / std``.
     """
     scale, bias = _scale_and_bias(preprocessing.mean, preprocessing.std, images.device)
     # In place, as another buffer would drive the first out of the cache; with numbers for a row or for all places, as

@@ -194,6 +194,8 @@ def test_seed_moves_the_weights_and_not_the_split(tmp_path: Path) -> None:
     "craft",
     [
         ["trainer.precision=bf16-mixed", "trainer.channels_last=true"],
+        ["trainer.precision=bf16-true", "trainer.channels_last=true"],
+        ["trainer.precision=64-true", "augment=strong", "data.test_views=flip"],
         ["trainer.gradient_clip_val=1.0", "trainer.accumulate_grad_batches=2", "optimizer=sgd"],
         ["loss.l1=1e-4", "loss.l2=1e-3", "loss.label_smoothing=0.1", "optimizer=rmsprop"],
         [

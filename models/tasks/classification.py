@@ -117,6 +117,7 @@ class Classification(LightningModule):
 
         While `features_into` is set, of what that module is given.
         """
+        images = images.to(next(self.net.parameters()).dtype)  # the weights' own where `trainer.precision` is bf16-true
         if self.features_into is not None:
             return self.net.get_submodule(self.features_into)(images)
         if self.channels_last:
