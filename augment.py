@@ -7,8 +7,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from configs.enlarge import Enlargement, compose_jobs, format_help
-from configs.launch import launch
+from settings.commands.augment import Enlargement, compose_jobs, format_help
+from settings.commands.launch import launch
 
 
 def augment(*overrides: str) -> Path:

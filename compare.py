@@ -6,12 +6,12 @@
 import sys
 from typing import TYPE_CHECKING, Any
 
-from configs.compare import Comparison, compose_jobs, format_help
-from configs.errors import UserError
-from configs.launch import launch
+from settings.commands.compare import Comparison, compose_jobs, format_help
+from settings.commands.launch import launch
+from settings.errors import UserError
 
 if TYPE_CHECKING:
-    from comparison.result import Result
+    from reports.comparison.result import Result
 
 
 def compare(*arguments: str) -> "Result":
@@ -26,17 +26,17 @@ def compare(*arguments: str) -> "Result":
 
 def run(job: Comparison) -> "Result":
     """Compare, print, write."""
-    from comparison.result import compare_runs
-    from comparison.table import print_terminal
+    from reports.comparison.result import compare_runs
+    from reports.comparison.table import print_terminal
 
     result = compare_runs(job)
     print_terminal(result)
     for output in job.outputs:
         write: Any
         if output.suffix.lower() == ".html":
-            from comparison.page import write
+            from reports.comparison.page import write
         else:
-            from comparison.table import write
+            from reports.comparison.table import write
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
             write(result, output)

@@ -11,19 +11,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.errors import UserError
-from configs.evaluate import Evaluation, compose_jobs, data_config, format_help
-from configs.launch import launch
+from settings.commands.evaluate import Evaluation, compose_jobs, data_config, format_help
+from settings.commands.launch import launch
+from settings.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from callbacks.evaluation import Probabilities
-    from callbacks.robustness import Robustness
-    from configs.schema import RunConfig
     from datamodules.scoring import ScoredImages
     from models.inference import Classifier
     from models.load import LoadedRun
+    from reports.evaluation import Probabilities
+    from reports.robustness import Robustness
+    from settings.schema.run_config import RunConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Member:
     @property
     def name(self) -> str:
         """How it is called on the screen."""
-        from configs.run_names import run_of
+        from settings.run_names import run_of
 
         folder = run_of(self.path)
         name = f"{folder.parent.name}/{folder.name}"
@@ -55,8 +55,9 @@ def evaluate(*overrides: str) -> dict[str, float]:
 
 def run(job: Evaluation) -> dict[str, float]:
     """Members -> images -> probabilities of each -> their average -> scores -> files."""
-    from callbacks.evaluation import write_evaluation
-    from callbacks.scoring_processes import joined
+    from engine.run_folder import results_folder
+    from engine.scoring_processes import joined
+    from reports.evaluation import write_evaluation
 
     with joined() as processes:
         device = processes.device(job.device)
@@ -73,7 +74,7 @@ def run(job: Evaluation) -> dict[str, float]:
             images, facts["unreadable_files"] = readable(images, found[0, "centre"].indices)
             first = prepare_for(members[0], job, "centre")
             metrics = write_evaluation(
-                output_folder(job, members),
+                results_folder(output_folder(job, members)),
                 split=job.split,
                 views=job.views,
                 images=images,
@@ -125,9 +126,9 @@ def load_images(
     Raises:
         UserError: the data are not there, lack the split, or have classes that the net does not know.
     """
-    from configs.errors import nearest
-    from configs.runs import rooted
     from datamodules.scoring import ScoredImages, map_classes
+    from settings.errors import nearest
+    from settings.runs import rooted
     from train import load_data
 
     data = load_data(config, for_scoring=job.other_data)
@@ -173,8 +174,8 @@ def check_members(
     Raises:
         UserError: a member was trained on images that it shall be tested on.
     """
-    from configs.compose import config_from_plain
-    from configs.runs import rooted
+    from settings.reading.compose import config_from_plain
+    from settings.runs import rooted
 
     lines, described = [], []
     for member in members:
@@ -211,7 +212,7 @@ def trained_keys(member: Member, own: "RunConfig") -> list[str]:
     """The training images of a run, by its splits.csv; of a checkpoint that stands alone, by its configuration."""
     import csv
 
-    from configs.run_names import run_of
+    from settings.run_names import run_of
     from train import load_data
 
     table = run_of(member.path) / "splits.csv"
@@ -249,8 +250,8 @@ def score(
     """Probabilities of every member, by (its number, views): those that were asked for, and the centre beside them."""
     import torch
 
-    from callbacks.evaluation import gathered
-    from callbacks.scoring_processes import wait_for
+    from engine.scoring_processes import wait_for
+    from reports.evaluation import gathered
 
     wanted = [(number, views) for number in range(len(members)) for views in dict.fromkeys(("centre", job.views))]
     prepare = {f"{number} {views}": prepare_for(members[number], job, views) for number, views in wanted}
@@ -297,10 +298,10 @@ def measure_robustness(
     """
     import torch
 
-    from callbacks.robustness import Robustness, Row
     from datamodules.distortions import conditions
     from datamodules.splits import subset
     from models.inference import average
+    from reports.robustness import Robustness, Row
 
     how = [member.run.preprocessing for member in members]
     wanted = conditions(
@@ -391,7 +392,7 @@ def attack(
     import torch
 
     from datamodules.randomness import generator
-    from models.attacks import average_loss, fgsm, pgd
+    from models.analysis.attacks import average_loss, fgsm, pgd
 
     pixels, loss = images.float() / 255, average_loss([member.net for member in members])
     if name == "fgsm":
@@ -408,7 +409,7 @@ def output_folder(job: Evaluation, members: Sequence[Member]) -> Path:
     """RUN/evaluation/<split>-<views>; what is no plain score of the best checkpoint has a longer name."""
     import hashlib
 
-    from configs.run_names import run_of
+    from settings.run_names import run_of
 
     if job.output is not None:
         return job.output

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.errors import UserError
-from configs.explore import Exploration, compose_jobs, format_help
-from configs.launch import launch
+from settings.commands.explore import Exploration, compose_jobs, format_help
+from settings.commands.launch import launch
+from settings.errors import UserError
 
 if TYPE_CHECKING:
-    from configs.schema import RunConfig
-    from models.separability import Probe
+    from models.analysis.separability import Probe
+    from settings.schema.run_config import RunConfig
 
 
 def explore(*overrides: str) -> list[Path]:
@@ -40,8 +40,8 @@ def run(job: Exploration) -> Path:
 
 def look_at_recipe(job: Exploration) -> None:
     """Draw one recipe: a batch of training images, and the same batch at the first training steps."""
-    from callbacks.contact_sheet import Row, contact_sheet
     from datamodules.randomness import permutation
+    from reports.contact_sheet import Row, contact_sheet
     from train import build_data
 
     images = job.own["images"]
@@ -61,8 +61,8 @@ def look_at_recipe(job: Exploration) -> None:
 
 def look_for_rate(job: Exploration) -> None:
     """The learning-rate range test, or several rates compared; a picture and a table."""
-    from callbacks.rate_charts import comparison_chart, range_chart
-    from callbacks.rate_finder import best_rate, compare_rates, range_said, range_test, suggest
+    from engine.lr_charts import comparison_chart, range_chart
+    from engine.lr_finder import best_rate, compare_rates, range_said, range_test, suggest
     from train import build_data, build_task, choose_precision
 
     config, own = job.config, job.own
@@ -106,8 +106,8 @@ def look_for_rate(job: Exploration) -> None:
 
 def look_for_batch_size(job: Exploration) -> None:
     """The largest batch that fits, and the speed of each size that was tried; a table."""
-    from callbacks.batch_finder import largest_batch, recommended, sizes_said
-    from callbacks.trial import device_of
+    from engine.batch_finder import largest_batch, recommended, sizes_said
+    from engine.trial import device_of
     from train import build_data, build_task, choose_precision
 
     config, own = job.config, job.own
@@ -144,7 +144,7 @@ def look_at_data(job: Exploration) -> None:
     from dataclasses import asdict
 
     from datamodules.overview import overview
-    from models import advice
+    from models.analysis import advice
 
     config = job.config
     data, preprocessing, missing = data_for(config)
@@ -189,7 +189,7 @@ def probes_of(
     """How well three kinds of features separate the classes; or none, and what is missing for it."""
     from datamodules.overview import sample
     from datamodules.transforms import normalise
-    from models.separability import compare_features
+    from models.analysis.separability import compare_features
     from train import build_task
 
     config, train = job.config, data.splits["train"]
@@ -220,9 +220,9 @@ def untrained(config: "RunConfig") -> "RunConfig":
 
 def look_at_nets(job: Exploration) -> None:
     """A row a net: size, work, time of one image here, and the test accuracy of the runs there are."""
-    from comparison.accuracies import accuracies_of_nets
-    from configs.runs import all_runs, rooted
-    from models.net_table import NETS_HEADER, aligned, net_row
+    from models.analysis.net_table import NETS_HEADER, aligned, net_row
+    from reports.comparison.accuracies import accuracies_of_nets
+    from settings.runs import all_runs, rooted
 
     named = job.config.data.name if job.names_data else None
     reached = accuracies_of_nets(all_runs(rooted(job.config.paths.runs)), data=named)
@@ -236,8 +236,8 @@ def look_at_nets(job: Exploration) -> None:
 
 def look_at_layers(job: Exploration) -> None:
     """A row a layer of the net, by formula, checked against torch's flop counter."""
-    from models.counting import layers
-    from models.net_table import LAYERS_HEADER, aligned, layer_rows, layers_said, without_values
+    from models.analysis.counting import layers
+    from models.analysis.net_table import LAYERS_HEADER, aligned, layer_rows, layers_said, without_values
 
     model = job.config.model
     net, image = without_values(
@@ -253,8 +253,8 @@ def look_at_layers(job: Exploration) -> None:
 
 def subject(job: Exploration) -> Callable[[str], dict[str, int]]:
     """What nets are built for: the job's own keys, else the data that is named, else what is usual for the net."""
-    from configs.names import source_of
     from models.build import net_input
+    from settings.schema.names import source_of
     from train import load_data
 
     config = job.config
@@ -282,12 +282,12 @@ LOOK: dict[str, Callable[[Exploration], None]] = {
     "nets": look_at_nets,
     "layers": look_at_layers,
 }
-"""What each topic of `configs/topics.py` does."""
+"""What each topic of `settings/commands/topics.py` does."""
 
 
 def recipe_text(config: "RunConfig") -> str:
     """The lines of the recipe as they apply, and those that the data set forbids."""
-    from configs.mistakes import show
+    from settings.schema.mistakes import show
 
     lines = [
         "\u00a0".join([name, *(f"{key}={show(value)}" for key, value in (given or {}).items())])  # a line stays whole

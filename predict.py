@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.errors import UserError
-from configs.launch import launch
-from configs.predict import EXPORTS, PredictJob, compose_jobs, format_help
+from settings.commands.launch import launch
+from settings.commands.predict import EXPORTS, PredictJob, compose_jobs, format_help
+from settings.errors import UserError
 
 if TYPE_CHECKING:
-    from callbacks.predictions import Prediction
     from datamodules.sources.named import NamedImages
     from models.load import LoadedRun
+    from reports.predictions import Prediction
 
 LARGEST_BATCH = 128  # of the default: the run may have trained on a larger machine
 
@@ -65,7 +65,7 @@ def run(job: PredictJob) -> None:
 
 def report(job: PredictJob) -> None:
     """Predict, and say how many files and which ones."""
-    from callbacks.predictions import screen_rows
+    from reports.predictions import screen_rows
 
     loaded, found = gather(job)
     for reason, names in found.passed_over.items():
@@ -118,8 +118,8 @@ def find_run(words: str) -> Path:
     Raises:
         UserError: there is none, or there are several.
     """
-    from configs.run_names import find_runs
-    from configs.runs import rooted
+    from settings.run_names import find_runs
+    from settings.runs import rooted
 
     if Path(words).is_file():  # a checkpoint, whatever it is called
         return Path(words)
@@ -133,8 +133,8 @@ def record(job: PredictJob, loaded: "LoadedRun", found: "NamedImages", show: Any
     """Predict all files, write the files that were asked for, hand each row to `show`; count why files failed."""
     from contextlib import ExitStack
 
-    from callbacks.gallery import Gallery
-    from callbacks.predictions import csv_rows, json_rows, with_progress, written_whole
+    from reports.gallery import Gallery
+    from reports.predictions import csv_rows, json_rows, with_progress, written_whole
 
     reasons: Counter[str] = Counter()
     gallery = Gallery(most=job.gallery_images, class_names=loaded.class_names) if job.gallery else None
@@ -161,10 +161,10 @@ def predictions(job: PredictJob, loaded: "LoadedRun", found: "NamedImages") -> "
     """Each file's prediction in the order of the list: decoded, fitted and normalised as in evaluation."""
     import torch
 
-    from callbacks.predictions import Prediction
-    from callbacks.scoring_processes import Processes
     from datamodules.transforms import normalise
     from datamodules.unlabelled import UnlabelledImages, picture_batches
+    from engine.scoring_processes import Processes
+    from reports.predictions import Prediction
 
     batch_size = job.batch_size or min(LARGEST_BATCH, loaded.checkpoint["config"]["data"]["batch_size"])
     batches = -(-len(found) // batch_size)
@@ -200,13 +200,13 @@ def export(job: PredictJob) -> None:
     """
     import torch
 
-    from callbacks.parity import table, write_parity
-    from callbacks.predictions import replaced_when_whole
     from datamodules.transforms import normalise
     from models import export as exporting
     from models import load_run
+    from models.analysis.parity import in_batches, link, net_links
     from models.load import find_checkpoint
-    from models.parity import in_batches, link, net_links
+    from reports.parity import table, write_parity
+    from reports.predictions import replaced_when_whole
 
     file = find_checkpoint(find_run(job.run))
     loaded = load_run(file)
@@ -294,8 +294,8 @@ def run_again(loaded: "LoadedRun", file: Path) -> tuple[Any, Any]:
     """
     from pydantic import ValidationError
 
-    from configs.compose import config_from_plain
     from models.weights import read_checkpoint
+    from settings.reading.compose import config_from_plain
     from train import build_task, load_data
 
     try:

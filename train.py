@@ -9,17 +9,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.launch import launch, without_collector
-from configs.stop import leave_at_a_signal
+from settings.commands.launch import launch, without_collector
+from settings.stop import leave_at_a_signal
 
 # Threads that spin long at every barrier stall each other once another program wants a core; short spins cost nothing
 # measurable on an idle machine. GOMP_SPINCOUNT is libgomp's; a value of the user's own is kept.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 if TYPE_CHECKING:
-    from callbacks.members import Members
-    from configs.preprocessing import Preprocessing
-    from configs.schema import RunConfig
+    from engine.process_group import Members
+    from settings.preprocessing import Preprocessing
+    from settings.schema.run_config import RunConfig
 
 
 def train(overrides: Sequence[str] = ()) -> dict[str, float]:
@@ -28,7 +28,7 @@ def train(overrides: Sequence[str] = ()) -> dict[str, float]:
     Raises:
         UserError: a mistake in the overrides, or data or weights that are not there.
     """
-    from configs.compose import compose
+    from settings.reading.compose import compose
 
     return run(compose(overrides))
 
@@ -36,18 +36,18 @@ def train(overrides: Sequence[str] = ()) -> dict[str, float]:
 def run(config: "RunConfig") -> dict[str, float]:
     """One run, in as many processes as `trainer.devices` and `trainer.num_nodes` say."""
     with without_collector():
-        from callbacks.processes import together
+        from engine.launcher import together
 
     return together(config, fit_and_test)
 
 
 def fit_and_test(config: "RunConfig", members: "Members") -> dict[str, float]:
     """What each process does: data -> net and task -> trainer -> fit -> test of the best checkpoint -> record."""
-    from callbacks.build import build_loggers, build_training
-    from callbacks.memory import keep_freed_memory
-    from callbacks.outcome import fit, score_best
-    from callbacks.provenance import recording
-    from callbacks.resume import find_start
+    from engine.memory import keep_freed_memory
+    from engine.resume import find_start
+    from engine.run_folder import recording
+    from engine.test_best import fit, score_best
+    from engine.trainer import build_loggers, build_training
 
     keep_freed_memory()
     with members.one_first():
@@ -94,8 +94,8 @@ def build_data(config: "RunConfig", **feeding: Any) -> tuple[Any, "Preprocessing
 
     `feeding` replaces single arguments of `configure`, such as `batch_size`.
     """
-    from configs.preprocessing import choose
     from models.build import net_input
+    from settings.preprocessing import choose
 
     data, model = load_data(config), config.model
     preprocessing = choose(
@@ -121,7 +121,7 @@ def load_data(config: "RunConfig", *, for_scoring: bool = False) -> Any:
     """
     from importlib import import_module
 
-    from configs.runs import rooted
+    from settings.runs import rooted
 
     module, _, name = config.data.target.rpartition(".")
     root = None if config.data.root is None else rooted(config.data.root)
@@ -199,8 +199,8 @@ def choose_precision(
     """Put what is fastest here in place of `trainer.precision=auto`, in configuration, task and checkpoints."""
     if config.trainer.precision != "auto":
         return
-    from callbacks.fastest import choose
-    from callbacks.members import Members
+    from engine.autotune import choose
+    from engine.process_group import Members
 
     trainer = config.trainer
     images = config.data.batch_size // ((trainer.processes or 1) * trainer.accumulate_grad_batches)
@@ -224,7 +224,7 @@ def loss_arguments(config: "RunConfig", data: Any) -> dict[str, Any]:
 
 def run_folder(config: "RunConfig") -> Any:
     """The folder of the run that goes on, or a new one."""
-    from configs.runs import new_folder, rooted
+    from settings.runs import new_folder, rooted
 
     if config.run_folder is not None:
         return config.run_folder
@@ -233,7 +233,7 @@ def run_folder(config: "RunConfig") -> Any:
 
 def facts(config: "RunConfig", task: Any) -> dict[str, Any]:
     """What the summary says from the first moment on."""
-    from callbacks.provenance import command_line
+    from engine.run_folder import command_line
 
     parameters = list(task.net.parameters())
     return {

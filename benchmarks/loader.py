@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.measure import ROUNDS, Row, compared, main, one_thread
 from benchmarks.pictures import photo_crops
 from benchmarks.small_images import BATCH, MEAN, RECIPE, STD, pil_pipeline
-from callbacks.memory import keep_freed_memory
 from datamodules.base import ImageDataModule
 from datamodules.sources.arrays import ArraySource
+from engine.memory import keep_freed_memory
 
 OURS, THEIRS = "here, in process", "two workers, torchvision v2 on PIL, image by image"
 WORKERS = 2

@@ -24,9 +24,9 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.measure import ROUNDS, Row, compared, interleaved, main, one_thread
 from benchmarks.ours import loop_seconds
-from configs.compose import compose
 from datamodules.base import ImageDataModule
 from datamodules.sources.arrays import ArraySource
+from settings.reading.compose import compose
 
 BATCH, SIDE, CLASSES = 4, 8, 10
 OURS, BAREBONES, TEMPLATE = "train.py's fit", "Lightning barebones", "lightning-hydra-template's style"
@@ -126,11 +126,11 @@ class Repeated(ImageDataModule):
 
 def ours(images: Tensor, targets: Tensor) -> float:
     """CPU seconds of the loop that `train.py` runs, with its default callbacks, over the net of one parameter."""
-    from callbacks.build import build_loggers, build_training
-    from callbacks.members import Members
-    from callbacks.outcome import fit
-    from callbacks.provenance import recording
-    from callbacks.resume import Start
+    from engine.process_group import Members
+    from engine.resume import Start
+    from engine.run_folder import recording
+    from engine.test_best import fit
+    from engine.trainer import build_loggers, build_training
     from models.tasks.classification import Classification
 
     data = Repeated(images, targets)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from configs.errors import UserError
+from settings.errors import UserError
 
 ROUNDS = 7
 RESULTS = Path(__file__).parent / "results"

@@ -3,7 +3,7 @@
 `python -m benchmarks.normalise`.
 
 Each way runs in a process of its own, as memory that one way frees would be kept for the other: `train.py` lets its
-process keep freed memory (`callbacks/memory.py`), a plain program does not.
+process keep freed memory (`engine/memory.py`), a plain program does not.
 """
 
 import os
@@ -48,9 +48,9 @@ def way(name: str) -> float:
     from torchvision import transforms
 
     from benchmarks.pictures import photo_crops
-    from callbacks.memory import keep_freed_memory
-    from configs.preprocessing import Preprocessing
     from datamodules.transforms import normalise
+    from engine.memory import keep_freed_memory
+    from settings.preprocessing import Preprocessing
 
     one_thread()
     images = photo_crops(IMAGES, 224)

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 
 from benchmarks.measure import Row, compared, interleaved, main, one_thread
-from callbacks.fastest import AUTOCAST, ROUNDS, ways_to_compute
-from callbacks.memory import keep_freed_memory
-from configs.preprocessing import Preprocessing
 from datamodules.digits import Digits
+from engine.autotune import AUTOCAST, ROUNDS, ways_to_compute
+from engine.memory import keep_freed_memory
 from models.build import build_net
 from models.tasks.classification import Classification
+from settings.preprocessing import Preprocessing
 
 SIDE, PROBES, GOAL = 32, 5, 1.05
 CPU = torch.device("cpu")

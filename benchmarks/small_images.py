@@ -18,10 +18,10 @@ import torch
 
 from benchmarks.measure import ROUNDS, Row, compared, interleaved, main, one_thread
 from benchmarks.pictures import photo_crops
-from callbacks.memory import keep_freed_memory
-from configs.preprocessing import Preprocessing
 from datamodules.batch import build_recipe
 from datamodules.transforms import normalise
+from engine.memory import keep_freed_memory
+from settings.preprocessing import Preprocessing
 
 BATCH = 512
 MANY = 20

@@ -21,13 +21,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from benchmarks.measure import Row, compared, main, one_thread
-from configs.preprocessing import Preprocessing
 from datamodules.loading import batch_loader
 from datamodules.sources.cache import Kept
 from datamodules.sources.files import FileSource
 from datamodules.sources.packed import PackedStrings
 from datamodules.sources.per_image import PerImage
 from datamodules.sources.pictures import Shrink
+from settings.preprocessing import Preprocessing
 
 BATCH, SIDE, WORKERS, CLASSES = 500, 4, 2, 100
 OURS, THEIRS = "data=folder", "a list of (path, label), as in ImageFolder.samples"

@@ -26,8 +26,8 @@ from benchmarks.jpeg import PHONE, SIZE, SMALL, opened
 from benchmarks.loader import cpu_seconds
 from benchmarks.measure import Row, compared, main, one_thread
 from benchmarks.pictures import write_jpegs
-from callbacks.memory import keep_freed_memory
 from datamodules.folder import Folder
+from engine.memory import keep_freed_memory
 
 COUNT = 2
 HERE, THREADS, WORKERS = "in this process", "two threads", "two worker processes"

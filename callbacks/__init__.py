@@ -1,1 +1,1 @@
-"""What watches, records and resumes a run."""
+"""Lightning callbacks and loggers."""

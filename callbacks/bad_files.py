@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from callbacks.provenance import RunRecord
+from settings.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class BadFiles(Callback):
         record: the run folder; what stands in its file stays, when a run goes on.
     """
 
-    def __init__(self, record: RunRecord) -> None:
+    def __init__(self, record: RunFolder) -> None:
         self._record = record
         self._counted = -1
         self._known: dict[str, str] = {}

@@ -21,7 +21,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from callbacks.finite import refuse_non_finite, refuse_to_save
 from callbacks.signals import HoldSignals, Stopped
-from configs.errors import StorageError, UserError
+from settings.errors import StorageError, UserError
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

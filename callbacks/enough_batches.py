@@ -4,7 +4,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from configs.errors import UserError
+from settings.errors import UserError
 
 
 class EnoughBatches(Callback):

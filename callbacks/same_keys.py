@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from configs.errors import UserError
+from settings.errors import UserError
 
 
 class SameKeys(Callback):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning import Callback
 
-from configs.stop import SIGNALS, Stopped
+from settings.stop import SIGNALS, Stopped
 
 __all__ = ["HoldSignals", "StopSignals", "Stopped"]
 

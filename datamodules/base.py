@@ -18,8 +18,6 @@ import lightning
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from configs.errors import UserError
-from configs.preprocessing import Preprocessing
 from datamodules import splits
 from datamodules.batch import Operation, build_recipe
 from datamodules.image import build_image_recipe, is_per_image
@@ -30,6 +28,8 @@ from datamodules.sources.per_image import PerImage, changed
 from datamodules.sources.source import Source
 from datamodules.transforms import fit_to, normalise
 from datamodules.views import VIEWS_OF_FITTED
+from settings.errors import UserError
+from settings.preprocessing import Preprocessing
 
 # Two pieces of Lightning's advice that are wrong here: arrays are gathered faster than workers can send
 # them, and the samplers do start in mid-epoch.

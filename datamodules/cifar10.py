@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 
 import torch
 
-from configs.errors import UserError
 from datamodules.base import ImageDataModule
 from datamodules.sources.archives import unpack
 from datamodules.sources.arrays import ArraySource
+from settings.errors import UserError
 
 
 class CIFAR10(ImageDataModule):

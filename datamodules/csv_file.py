@@ -6,9 +6,9 @@ Paths are relative to the CSV's folder. Without a split column the images are sp
 from pathlib import Path
 from typing import Literal
 
-from configs.errors import UserError
 from datamodules.image_files import ImageFiles
 from datamodules.sources.listing import Listing, list_csv
+from settings.errors import UserError
 
 
 class CsvFile(ImageFiles):

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from configs.errors import UserError
 from datamodules import splits
 from datamodules.base import ImageDataModule
 from datamodules.sources.arrays import ArraySource
+from settings.errors import UserError
 
 TEST_FRACTION = 0.2
 TEST_SPLIT_SEED = 1797  # part of the data set's definition: changing it makes results incomparable

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from configs.errors import UserError
 from datamodules.base import Batch, ImageDataModule
+from settings.errors import UserError
 
 BATCH = 256
 """Images that are augmented at once. Draws are keyed by the batch, so another number gives other copies."""

@@ -18,9 +18,9 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from configs.errors import UserError
 from datamodules.base import ImageDataModule
 from datamodules.sources.arrays import ArraySource
+from settings.errors import UserError
 
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")

@@ -7,10 +7,10 @@ outside class folders and files that are no images are left out and named.
 from pathlib import Path
 from typing import Literal
 
-from configs.errors import UserError
 from datamodules.image_files import ImageFiles
 from datamodules.sources.archives import is_archive, unpacked
 from datamodules.sources.listing import Listing, list_folder
+from settings.errors import UserError
 
 
 class Folder(ImageFiles):

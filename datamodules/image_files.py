@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
-from configs.errors import TooManyBadFiles, UserError
 from datamodules import splits
 from datamodules.base import ImageDataModule
 from datamodules.sources.cache import PictureCache
@@ -25,6 +24,7 @@ from datamodules.sources.listing import Listing, matched, natural
 from datamodules.sources.near import near_pairs
 from datamodules.sources.packed import PackedStrings
 from datamodules.sources.pictures import Refused, check_header
+from settings.errors import TooManyBadFiles, UserError
 
 # Of ImageNet's training images, the usual for photos; weights bring their own.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from configs.errors import OUT_OF_MEMORY, WorkerFailed
 from datamodules.randomness import balanced_order, permutation
+from settings.errors import OUT_OF_MEMORY, WorkerFailed
 
 PADDING = -1
 WORKER_TIMEOUT = 300

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from configs.errors import UserError
 from datamodules.loading import batch_loader
 from datamodules.sources.pictures import BrokenImage
 from datamodules.sources.source import Source
+from settings.errors import UserError
 
 Prepare = Callable[[torch.Tensor], torch.Tensor]
 """uint8 ``(B, C, H, W)`` -> uint8 ``(B, V, channels, size, size)``."""

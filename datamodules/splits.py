@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from configs.errors import UserError
 from datamodules.randomness import key
+from settings.errors import UserError
 
 
 def assign(keys: Sequence[str], targets: torch.Tensor, fraction: float, split_seed: int) -> torch.Tensor:

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import torch
 
-from configs.preprocessing import Preprocessing
+from settings.preprocessing import Preprocessing
 
 ONE_BY_ONE = 96 * 96
 """Pixels from which on images are normalised one by one on the CPU: 0.75 of the time."""

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import torch
 
-from configs.preprocessing import Preprocessing
 from datamodules.loading import EvaluationBatches, batch_loader
 from datamodules.sources.pictures import MAX_PIXELS, Refused, read_picture
 from datamodules.transforms import fit_to
+from settings.preprocessing import Preprocessing
 
 
 class PictureBatch(NamedTuple):

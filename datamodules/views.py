@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import torch
 
-from configs.preprocessing import Preprocessing
 from datamodules.batch.random_crop import Shifts, crop
 from datamodules.transforms import fit_to, with_channels
+from settings.preprocessing import Preprocessing
 
 CROP_FRACTION = 0.875
 """Side of a crop for nets that see the whole image: 224 of 256, as usual."""

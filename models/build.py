@@ -19,8 +19,6 @@ from urllib.parse import urlparse
 import torch
 from torch import nn
 
-from configs.errors import UserError, unknown
-from configs.preprocessing import Preprocessing
 from models.inputs import adapt_input, first_layer
 from models.lora import add_adapters
 from models.matching import WeightsReport
@@ -38,6 +36,8 @@ from models.weights import (
     read_checkpoint,
     start_small,
 )
+from settings.errors import UserError, unknown
+from settings.preprocessing import Preprocessing
 
 SOURCES = ("own", "torchvision", "timm")
 # What torchvision's constructors are given unless the user says otherwise, by their module; SIZE is the image

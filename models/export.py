@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from configs.errors import UserError
-from configs.preprocessing import Preprocessing
 from models.load import LoadedRun
+from settings.errors import UserError
+from settings.preprocessing import Preprocessing
 
 INSIDE = {
     "none": "nothing: float32 images, resized, cropped and normalised by the caller",

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from configs.errors import UserError
-from configs.preprocessing import Preprocessing
 from models.build import build_net
 from models.weights import checkpoint_file, net_tensors, read_checkpoint
+from settings.errors import UserError
+from settings.preprocessing import Preprocessing
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = 1

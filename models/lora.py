@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 from torch.nn.utils import parametrize
 
-from configs.errors import UserError
+from settings.errors import UserError
 
 TARGETS = ("qkv", "proj")
 UP, DOWN, SCALE = "0.up", "0.down", "0.scale"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from configs.errors import UserError
+from settings.errors import UserError
 
 PADDING = -1
 """Target of an image that only fills up a batch: it counts in no loss."""

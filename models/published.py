@@ -18,8 +18,8 @@ from urllib.request import getproxies
 
 import torch
 
-from configs.errors import UserError, unknown
-from configs.preprocessing import INTERPOLATIONS
+from settings.errors import UserError, unknown
+from settings.preprocessing import INTERPOLATIONS
 
 CONNECT_SECONDS = 3.0
 # torchvision re-normalises inside these nets from ImageNet's statistics to 0.5. We switch that off, so that

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from configs.errors import UserError
+from settings.errors import UserError
 
 KINDS = ("none", "featurewise", "zca")
 MOST_FEATURES = 4096  # of ZCA: a matrix of this many squared, 64 MB, and a minute of eigenvectors

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from configs.errors import UserError, nearest, unknown
+from settings.errors import UserError, nearest, unknown
 
 Shares = dict[str, float]
 """Stage -> share of `optimizer.lr`, for the stages that train."""

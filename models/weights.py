@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from configs.errors import UserError
-from configs.weight_files import is_file, locate
 from models.inputs import first_layer
 from models.lora import merged
 from models.matching import Mismatch, WeightsReport, adapted, match_by_order, without_prefix
 from models.stages import stages
+from settings.errors import UserError
+from settings.weight_files import is_file, locate
 
 __all__ = ["checkpoint_file", "is_file", "load_file_into", "load_tensors", "locate", "net_tensors", "read_checkpoint"]
 

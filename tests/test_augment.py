@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from augment import augment, run
-from configs.enlarge import KEYS, compose_jobs, format_help
-from configs.errors import UserError
-from configs.launch import launch
 from datamodules.enlarge import folder_names
+from settings.commands.augment import KEYS, compose_jobs, format_help
+from settings.commands.launch import launch
+from settings.errors import UserError
 from train import build_data
 
 ROOT = Path(__file__).parents[1]
@@ -80,7 +80,7 @@ def test_another_seed_gives_other_copies_and_the_same_seed_the_same(enlarged, tm
 
 @pytest.mark.parametrize("how", ["csv", "folder"])
 def test_training_reads_it_at_once_with_its_splits(enlarged, how):
-    from configs.compose import compose
+    from settings.reading.compose import compose
 
     root = enlarged / "manifest.csv" if how == "csv" else enlarged
     data, _ = build_data(compose([f"data={how}", f"data.root={root}", "data.channels=1", "data.num_workers=0"]))
@@ -141,7 +141,7 @@ def test_a_folder_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_help_names_the_keys_without_a_heavy_import():
-    code = "import sys; from configs.enlarge import format_help; print(format_help()); "
+    code = "import sys; from settings.commands.augment import format_help; print(format_help()); "
     code += "assert not {'torch', 'hydra', 'pydantic'} & set(sys.modules)"
     page = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert all(f"  {key} " in page for key in KEYS)

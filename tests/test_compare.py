@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from compare import compare, run
-from comparison import table
-from configs.compare import OWN, compose_jobs, format_help
-from configs.errors import UserError
-from configs.launch import launch
+from reports.comparison import table
+from settings.commands.compare import OWN, compose_jobs, format_help
+from settings.commands.launch import launch
+from settings.errors import UserError
 from train import train
 
 ROOT = Path(__file__).parents[1]

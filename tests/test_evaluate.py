@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from sklearn import metrics as sk
 
-from configs.errors import UserError
 from datamodules.digits import Digits
 from evaluate import evaluate
 from models import load_run
+from settings.errors import UserError
 from train import train
 
 ROOT = Path(__file__).parents[1]

@@ -12,14 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-from configs.compose import compose
-from configs.errors import UserError
-from configs.explore import compose_jobs, format_help
-from configs.launch import launch
-from configs.topics import TOPICS
 from datamodules.transforms import normalise
 from explore import LOOK, explore, recipe_text, run, train_line
 from models.build import build_net
+from settings.commands.explore import compose_jobs, format_help
+from settings.commands.launch import launch
+from settings.commands.topics import TOPICS
+from settings.errors import UserError
+from settings.reading.compose import compose
 from train import build_data, train
 
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("train.py", "pyproject.toml", "configs", "models", "datamodules", "callbacks", "tests")
+FOLDERS = ("configs", "settings", "models", "datamodules", "callbacks", "engine", "reports", "tests")
+PARTS = ("train.py", "pyproject.toml", *FOLDERS)
 
 DATA_SET = '''
 """Which of scikit-learn's digits are odd."""

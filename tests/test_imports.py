@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("configs", "models", "datamodules", "callbacks", "comparison", "benchmarks", "tests")
+FOLDERS = ("settings", "models", "datamodules", "callbacks", "engine", "reports", "benchmarks", "tests")
 HEAVY = {"timm", "albumentations", "wandb", "matplotlib", "sklearn", "scipy", "optuna"}
 DRAWERS = {"util", "utils", "helper", "helpers", "misc", "common"}
 
@@ -84,37 +84,48 @@ STREETS: dict[str, Callable[[Import, set[str]], bool]] = {
         i.within("models") and not i.within("models/tasks") and i.top == "lightning"
     ),
     "models never import datamodules": lambda i, _: i.within("models") and i.top == "datamodules",
-    "models never import callbacks": lambda i, _: i.within("models") and i.top == "callbacks",
-    "datamodules never import models": lambda i, _: i.within("datamodules") and i.top == "models",
-    "datamodules never import callbacks": lambda i, _: i.within("datamodules") and i.top == "callbacks",
-    "callbacks never import datamodules": lambda i, _: i.within("callbacks") and i.top == "datamodules",
-    "hydra and omegaconf: entry scripts, configs, tests": lambda i, _: (
-        i.top in ("hydra", "omegaconf") and not (i.in_entry_script or i.within("configs") or is_tests(i.file))
+    "models never import callbacks, engine or reports": lambda i, _: (
+        i.within("models") and i.top in ("callbacks", "engine", "reports")
     ),
-    "configs never import torch": lambda i, _: (
-        i.within("configs") and i.top in {"torch", "torchvision", "lightning", "torchmetrics", *HEAVY}
+    "datamodules never import models": lambda i, _: i.within("datamodules") and i.top == "models",
+    "datamodules never import callbacks, engine or reports": lambda i, _: (
+        i.within("datamodules") and i.top in ("callbacks", "engine", "reports")
+    ),
+    "callbacks, engine and reports never import datamodules": lambda i, _: (
+        i.top == "datamodules" and any(i.within(folder) for folder in ("callbacks", "engine", "reports"))
+    ),
+    "callbacks are below engine": lambda i, _: i.within("callbacks") and i.top == "engine",
+    "reports import neither callbacks nor engine": lambda i, _: (
+        i.within("reports") and i.top in ("callbacks", "engine")
+    ),
+    "configs hold YAML alone": lambda i, _: i.within("configs"),
+    "hydra and omegaconf: settings and tests": lambda i, _: (
+        i.top in ("hydra", "omegaconf") and not (i.within("settings") or is_tests(i.file))
+    ),
+    "settings never import torch": lambda i, _: (
+        i.within("settings") and i.top in {"torch", "torchvision", "lightning", "torchmetrics", *HEAVY}
     ),
     "comparison never imports torch": lambda i, _: (
-        i.within("comparison")
+        i.within("reports/comparison")
         and (i.top in {"torch", "torchvision", "lightning", "torchmetrics", "models", "datamodules"})
     ),
-    "models and datamodules take from configs only errors, preprocessing and weight_files": lambda i, _: (
+    "models and datamodules take from settings what everything stands on": lambda i, _: (
         (i.within("models") or i.within("datamodules"))
-        and i.top == "configs"
-        and not i.reaches("configs.errors", "configs.preprocessing", "configs.weight_files")
+        and i.top == "settings"
+        and not i.reaches("settings.errors", "settings.paths", "settings.preprocessing", "settings.weight_files")
     ),
-    "wandb: callbacks/tracking.py alone": lambda i, _: (
+    "wandb: callbacks/loggers/wandb_logger.py alone": lambda i, _: (
         i.reaches("wandb", "lightning.pytorch.loggers.WandbLogger", "lightning.pytorch.loggers.wandb")
-        and i.file != "callbacks/tracking.py"
+        and i.file != "callbacks/loggers/wandb_logger.py"
         and not is_tests(i.file)
     ),
     "entry scripts import train.py alone among themselves; tests and notebooks any of them": lambda i, entry_scripts: (
         i.top in entry_scripts and not (i.in_entry_script and i.top == "train") and not is_tests(i.file)
     ),
-    "entry scripts load only configs before main": lambda i, _: (
+    "entry scripts load only settings before main": lambda i, _: (
         i.in_entry_script
         and i.at_module_level
-        and i.top != "configs"
+        and i.top != "settings"
         and i.top not in sys.stdlib_module_names
         and not (i.file == "sweep.py" and i.top == "train")
     ),
@@ -143,13 +154,13 @@ def drawers(paths: list[str]) -> list[str]:
 
 
 def project_files() -> dict[str, str]:
-    found = [*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))]
+    found = [*ROOT.glob("*.py"), *(path for folder in (*FOLDERS, "configs") for path in (ROOT / folder).rglob("*.py"))]
     return {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in sorted(found)}
 
 
 def test_the_project_keeps_to_its_streets():
     files = project_files()
-    assert {"train.py", "configs/help.py", "models/build.py", "tests/test_imports.py"} <= set(files)
+    assert {"train.py", "settings/commands/help.py", "models/build.py", "tests/test_imports.py"} <= set(files)
     assert violations(files) == []
 
 
@@ -164,7 +175,7 @@ PLANTED = [
     ("models/nets/a.py", "from models.nets.b import Block", "nets import torch only"),
     ("models/nets/a.py", "from .b import Block", "nets import torch only"),
     ("models/nets/a.py", "from . import b", "nets import torch only"),
-    ("models/nets/a.py", "def f():\n    from configs.errors import UserError", "nets import torch only"),
+    ("models/nets/a.py", "def f():\n    from settings.errors import UserError", "nets import torch only"),
     ("models/optim.py", "def f():\n    import lightning.pytorch as pl", "models outside tasks"),
     ("models/build.py", "from datamodules.base import ImageDataModule", "models never import datamodules"),
     ("models/build.py", "from ..datamodules import base", "models never import datamodules"),
@@ -174,37 +185,50 @@ PLANTED = [
         "import importlib\nimportlib.import_module('datamodules.x')",
         "models never import data",
     ),
-    ("models/build.py", "from callbacks import csv_log", "models never import callbacks"),
+    ("models/build.py", "from callbacks import csv_log", "models never import callbacks, engine"),
     (
         "datamodules/a.py",
         "class A:\n    def f(self):\n        import models",
         "datamodules never import models",
     ),
     ("datamodules/a.py", "x = import_module(f'models.nets.{name}')", "datamodules never import models"),
-    ("datamodules/a.py", "import callbacks.signals", "datamodules never import callbacks"),
+    ("datamodules/a.py", "import callbacks.signals", "datamodules never import callbacks, engine"),
     (
         "callbacks/a.py",
         "if TYPE_CHECKING:\n    from datamodules.base import X",
-        "callbacks never import data",
+        "callbacks, engine and reports never",
     ),
+    ("engine/a.py", "from datamodules.base import X", "callbacks, engine and reports never"),
+    ("callbacks/a.py", "from engine.trainer import x", "callbacks are below engine"),
+    ("reports/a.py", "from engine import x", "reports import neither"),
+    ("reports/a.py", "def f():\n    from callbacks.scores import x", "reports import neither"),
+    ("configs/a.py", "import math", "configs hold YAML alone"),
     ("callbacks/a.py", "from omegaconf import DictConfig", "hydra and omegaconf"),
     ("models/tasks/a.py", "def f():\n    import hydra.utils", "hydra and omegaconf"),
-    ("configs/a.py", "def f():\n    import torch", "configs never import torch"),
-    ("configs/a.py", "def f():\n    from timm import list_models", "configs never import torch"),
-    ("comparison/a.py", "def f():\n    from models.load import load_run", "comparison never imports torch"),
-    ("models/a.py", "from configs.schema import RunConfig", "only errors, preprocessing and weight_files"),
-    ("datamodules/a.py", "from configs import compose", "only errors, preprocessing and weight_files"),
-    ("callbacks/pictures.py", "def f():\n    import wandb", "wandb: callbacks/tracking.py alone"),
+    ("settings/a.py", "def f():\n    import torch", "settings never import torch"),
+    ("settings/a.py", "def f():\n    from timm import list_models", "settings never import torch"),
+    (
+        "reports/comparison/a.py",
+        "def f():\n    from models.load import load_run",
+        "comparison never imports torch",
+    ),
+    (
+        "models/a.py",
+        "from settings.schema.run_config import RunConfig",
+        "take from settings",
+    ),
+    ("datamodules/a.py", "from settings.reading import compose", "take from settings"),
+    ("callbacks/pictures.py", "def f():\n    import wandb", "wandb: callbacks/loggers/wandb_logger.py alone"),
     (
         "train.py",
         "def f():\n    from lightning.pytorch.loggers import WandbLogger",
-        "wandb: callbacks/tracking.py",
+        "wandb: callbacks/loggers/wandb_logger.py",
     ),
     ("callbacks/a.py", "def f():\n    from train import run", "entry scripts import train.py alone"),
     ("compare.py", "def f():\n    import explore", "entry scripts import train.py alone"),
-    ("train.py", "import torch", "entry scripts load only configs"),
-    ("train.py", "try:\n    import hydra\nexcept ImportError:\n    pass", "entry scripts load only configs"),
-    ("callbacks/tracking.py", "import wandb", "heavy imports"),
+    ("train.py", "import torch", "entry scripts load only settings"),
+    ("train.py", "try:\n    import hydra\nexcept ImportError:\n    pass", "entry scripts load only settings"),
+    ("callbacks/loggers/wandb_logger.py", "import wandb", "heavy imports"),
     ("datamodules/a.py", "class A:\n    from sklearn import datasets", "heavy imports"),
     ("models/weights.py", "import timm.models", "heavy imports"),
     ("callbacks/a.py", "import matplotlib.pyplot as plt", "heavy imports"),
@@ -229,17 +253,17 @@ ALLOWED = [
         "models/tasks/a.py",
         "from lightning import LightningModule\nfrom models import losses\nfrom ..optim import x",
     ),
-    ("models/build.py", "from configs.errors import UserError\ndef f():\n    import timm"),
-    ("datamodules/a.py", "from . import splits\nfrom configs.preprocessing import Preprocessing"),
+    ("models/build.py", "from settings.errors import UserError\ndef f():\n    import timm"),
+    ("datamodules/a.py", "from . import splits\nfrom settings.preprocessing import Preprocessing"),
     (
-        "callbacks/tracking.py",
+        "callbacks/loggers/wandb_logger.py",
         "def f():\n    import wandb\n    from lightning.pytorch.loggers import WandbLogger",
     ),
     ("callbacks/a.py", "if TYPE_CHECKING:\n    import matplotlib\nfrom models.stages import stages"),
-    ("configs/a.py", "from hydra import compose\nfrom models.nets import NETS"),
+    ("settings/a.py", "from hydra import compose\nfrom models.nets import NETS"),
     (
         "train.py",
-        "import sys\nfrom configs.launch import launch\ndef f():\n    import lightning, hydra, sklearn",
+        "import sys\nfrom settings.commands.launch import launch\ndef f():\n    import lightning, sklearn",
     ),
     ("sweep.py", "from train import train\ndef f():\n    import optuna"),
     ("explore.py", "def f():\n    from train import build_data"),

@@ -18,13 +18,13 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from callbacks.predictions import replaced_when_whole
-from configs.compose import compose
-from configs.errors import StorageError
-from configs.launch import launch
-from configs.predict import OWN, compose_jobs, format_help
 from models import load_run
 from predict import predict, run
+from reports.predictions import replaced_when_whole
+from settings.commands.launch import launch
+from settings.commands.predict import OWN, compose_jobs, format_help
+from settings.errors import StorageError
+from settings.reading.compose import compose
 from train import build_data, train
 
 ROOT = Path(__file__).parents[1]
@@ -336,7 +336,7 @@ def test_a_checkpoint_without_its_card_is_refused(trained, tmp_path, capsys):
 
 
 def test_what_is_stopped_leaves_nothing_behind(trained, mixed, monkeypatch, capsys):
-    from callbacks import gallery
+    from reports import gallery
 
     def stop(self, one):
         raise KeyboardInterrupt

@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from configs.launch import launch
-from configs.predict import compose_jobs, format_help
-from configs.preprocessing import Preprocessing
 from datamodules.transforms import fit_to, normalise
 from models import export, load_run
 from models.build import build_net
 from predict import run
+from settings.commands.launch import launch
+from settings.commands.predict import compose_jobs, format_help
+from settings.preprocessing import Preprocessing
 from train import train
 
 DIGITS = load_digits()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from configs.compose import compose_jobs
 from models.nets import NETS
+from settings.reading.compose import compose_jobs
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,10 +22,10 @@ def test_commands_compose(command):
 
 
 KEYS_OF = {
-    "explore": "configs.explore",
-    "augment": "configs.enlarge",
-    "compare": "configs.compare",
-    "predict": "configs.predict",
+    "explore": "settings.commands.explore",
+    "augment": "settings.commands.augment",
+    "compare": "settings.commands.compare",
+    "predict": "settings.commands.predict",
 }
 """Entry script -> the module that reads its command line."""
 
@@ -48,7 +48,7 @@ def test_commands_of_evaluate_compose(command, tmp_path):
         (tmp_path / "digits-mlp" / name / "checkpoints").mkdir(parents=True)
         (tmp_path / "digits-mlp" / name / "checkpoints" / "best.ckpt").write_text("")
     words = [word.replace("run=RUN", "run=first") for word in shlex.split(command)]
-    assert import_module("configs.evaluate").compose_jobs([*words, f"paths.runs={tmp_path}"], multirun=False)
+    assert import_module("settings.commands.evaluate").compose_jobs([*words, f"paths.runs={tmp_path}"], multirun=False)
 
 
 def test_promises_name_tests_that_are_there():

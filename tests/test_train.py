@@ -15,10 +15,10 @@ import yaml
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, f1_score, log_loss, recall_score
 
-from configs.compose import compose
-from configs.errors import UserError
-from configs.runs import ROOT
 from models import load_run
+from settings.errors import UserError
+from settings.reading.compose import compose
+from settings.runs import ROOT
 from train import build_data, build_task, train
 
 SUMMARY_KEYS = {
@@ -152,7 +152,7 @@ def test_the_checkpoint_stands_alone_as_plain_data(folder: Path) -> None:
 
 
 def test_config_yaml_repeats_the_run_to_the_bit(folder: Path, tmp_path: Path) -> None:
-    from configs.compose import config_from_plain
+    from settings.reading.compose import config_from_plain
     from train import run
 
     small = [

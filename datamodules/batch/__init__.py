@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from configs.errors import UserError, unknown
+from settings.errors import UserError, unknown
 
 if TYPE_CHECKING:
     import torch

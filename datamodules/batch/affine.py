@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import torch
 
-from configs.errors import UserError
 from datamodules.batch.coin import check_probability, check_ranges, toss
 from datamodules.batch.warp import pixel_grid, warp
+from settings.errors import UserError
 
 
 class Changes(NamedTuple):

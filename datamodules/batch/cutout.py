@@ -2,9 +2,9 @@
 
 import torch
 
-from configs.errors import UserError
 from datamodules.batch.boxes import Boxes, covered
 from datamodules.batch.coin import check_probability, check_ranges, toss
+from settings.errors import UserError
 
 
 def cutout(images: torch.Tensor, holes: Boxes, *, value: int = 0) -> torch.Tensor:

@@ -8,9 +8,9 @@ import math
 import torch
 from torch.nn.functional import conv2d, pad
 
-from configs.errors import UserError
 from datamodules.batch.coin import check_probability, check_ranges, toss
 from datamodules.batch.warp import pixel_grid, warp
+from settings.errors import UserError
 
 CPU = torch.device("cpu")
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import torch
 
-from configs.errors import UserError
 from datamodules.batch.coin import check_probability, check_ranges, toss
+from settings.errors import UserError
 
 
 def hidden_patches(hidden: torch.Tensor, height: int, width: int) -> torch.Tensor:

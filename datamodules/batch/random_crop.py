@@ -5,8 +5,8 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from configs.errors import UserError
 from datamodules.batch.coin import check_probability, toss
+from settings.errors import UserError
 
 IGNORE = 255  # target of mask pixels that lie outside the image
 TABLE = 2**23

@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from configs.errors import UserError
+from settings.errors import UserError
 
 if TYPE_CHECKING:
     import torch

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from configs.errors import UserError, nearest, unknown
+from settings.errors import UserError, nearest, unknown
 
 # Else importing it asks a server for a newer version.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")

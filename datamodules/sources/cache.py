@@ -19,9 +19,9 @@ from uuid import uuid4
 import numpy as np
 import torch
 
-from configs.errors import StorageError, UserError
 from datamodules.sources.jpeg import shrink_for
 from datamodules.sources.pictures import read_picture
+from settings.errors import StorageError, UserError
 
 HEAD = struct.Struct("<4sI5I36x")  # mark, checksum of all that follows; sizes, as in `Entry.sizes`; to 64 bytes
 MARK = b"LBC1"

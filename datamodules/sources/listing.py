@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from configs.errors import UserError
 from datamodules.sources.pictures import endings
+from settings.errors import UserError
 
 SPLITS = {
     "train": "train",

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from configs.errors import UserError, nearest
 from datamodules.sources.listing import COLUMNS, natural
 from datamodules.sources.pictures import endings
+from settings.errors import UserError, nearest
 
 TABLES = (".csv", ".tsv")
 LISTS = (".txt", ".lst", ".list")

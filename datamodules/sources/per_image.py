@@ -6,8 +6,6 @@ from typing import cast
 
 import torch
 
-from configs.errors import UserError
-from configs.preprocessing import Preprocessing
 from datamodules.image import ImageOperation, Part, WholeCut
 from datamodules.loading import PADDING
 from datamodules.randomness import generator
@@ -17,6 +15,8 @@ from datamodules.sources.jpeg import shrink_for
 from datamodules.sources.pictures import MAX_PIXELS, NARROW, BrokenImage, Shrink
 from datamodules.sources.source import Source
 from datamodules.transforms import fit_to
+from settings.errors import UserError
+from settings.preprocessing import Preprocessing
 
 TRIES = 100  # of other images, in place of one that cannot be read
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageFile, ImageOps
 
-from configs.errors import TooManyBadFiles
 from datamodules.sources import jpeg
+from settings.errors import TooManyBadFiles
 
 MAX_PIXELS = 100_000_000  # refused by their header: 300 MB of memory an image
 # Formats that hold pixels. Not among them: EPS, PDF, WMF and such, which hand the file to another program.

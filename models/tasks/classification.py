@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchmetrics.classification import MulticlassStatScores
 
-from configs.errors import UserError
-from models.activation_map import class_activation_maps, spatial_module
+from models.analysis.activation_map import class_activation_maps, spatial_module
 from models.freezing import Freezing
 from models.losses import classification_loss, l1_penalty, l2_penalty
 from models.optim import Schedule, build_optimizer
 from models.transfer import TransferPlan
+from settings.errors import UserError
 
 METRICS = ("accuracy", "accuracy_macro", "f1_macro", "loss")
 """What validation and test report, as `val/<name>` and `test/<name>`; training reports `accuracy` and `loss`."""

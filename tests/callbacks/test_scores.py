@@ -6,7 +6,8 @@ import torch
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch.nn.functional import cross_entropy
 
-from callbacks.scores import TestScores, class_scores, confusion
+from callbacks.scores import TestScores
+from models.analysis.class_scores import class_scores, confusion
 
 CLASSES = 5
 MEAN, STD = [0.5, 0.25, 0.1], [0.2, 0.3, 0.4]

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from configs.errors import UserError
-from configs.preprocessing import Preprocessing
 from datamodules.base import ImageDataModule
 from datamodules.digits import Digits
 from datamodules.sources.arrays import ArraySource
+from settings.errors import UserError
+from settings.preprocessing import Preprocessing
 
 LIGHT = {"random_crop": {"padding": 0.125}, "horizontal_flip": {"p": 0.5}}
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from configs.errors import UserError
 from datamodules.digits import Digits
+from settings.errors import UserError
 
 
 @pytest.fixture(scope="module")

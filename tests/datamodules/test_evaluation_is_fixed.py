@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from configs.compose import compose
-from configs.errors import UserError
-from configs.schema import Settings
 from datamodules import transforms
 from datamodules.batch import OPERATIONS
 from datamodules.digits import Digits
+from settings.errors import UserError
+from settings.reading.compose import compose
+from settings.schema.run_config import Settings
 
 HARSH = {name: {} if name in ("mixup", "random_crop", "randaugment", "cutout") else {"p": 0.0} for name in OPERATIONS}
 
@@ -28,7 +28,7 @@ def test_its_pipeline_imports_and_calls_nothing_random():
     named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     named |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert imported == {"functools", "configs.preprocessing", "torchvision.transforms.v2"}
+    assert imported == {"functools", "settings.preprocessing", "torchvision.transforms.v2"}
     assert not [name for name in named if "rand" in name.lower() or "generator" in name.lower()]
 
 

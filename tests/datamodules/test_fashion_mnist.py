@@ -10,9 +10,9 @@ import pytest
 import torch
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
-from configs.errors import UserError
 from datamodules import fashion_mnist
 from datamodules.fashion_mnist import DEBIAN_FOLDER, FILES, FashionMNIST, read_idx
+from settings.errors import UserError
 
 installed = pytest.mark.skipif(not DEBIAN_FOLDER.is_dir(), reason="dataset-fashion-mnist is not installed")
 NAMES = [name for pair in FILES.values() for name in pair]

@@ -4,11 +4,11 @@ import pytest
 import torch
 from PIL import Image
 
-from configs.errors import UserError
-from configs.preprocessing import Preprocessing
 from datamodules.fashion_mnist import DEBIAN_FOLDER, FashionMNIST
 from datamodules.folder import Folder
 from models import load_run
+from settings.errors import UserError
+from settings.preprocessing import Preprocessing
 from train import train
 
 

@@ -5,8 +5,8 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-from configs.compose import compose
 from datamodules.batch import kinds, large
+from settings.reading.compose import compose
 from train import build_data
 
 LINE = ["augment=standard", "data.forbid=[]", "augment.horizontal_flip.p=0.5", "data.per_class=4"]

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from configs.schema import MONITORS
 from datamodules.digits import Digits
 from datamodules.sources.arrays import ArraySource
 from models.losses import choose_class_weights
 from models.nets.softmax import Softmax
 from models.tasks.classification import METRICS, Classification
+from settings.schema.run_config import MONITORS
 
 KEPT = (100, 40, 10, 100, 100, 5, 100, 60, 100, 20)
 """Images of each digit that are left to train on and to validate with."""

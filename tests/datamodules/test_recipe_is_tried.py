@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from configs.compose import compose
-from configs.errors import UserError
+from settings.errors import UserError
+from settings.reading.compose import compose
 from train import build_data, train
 
 MISTAKES = {

@@ -4,11 +4,11 @@ import pytest
 import torch
 from PIL import Image
 
-from configs.errors import UserError
 from datamodules.digits import Digits
 from datamodules.folder import Folder
 from datamodules.scoring import ScoredImages, map_classes
 from datamodules.transforms import fit_to
+from settings.errors import UserError
 
 
 def test_classes_are_mapped_by_name():

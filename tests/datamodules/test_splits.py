@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from configs.errors import UserError
 from datamodules import splits
+from settings.errors import UserError
 
 
 def uneven(counts=(100, 37, 5, 12)):

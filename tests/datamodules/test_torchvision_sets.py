@@ -11,11 +11,11 @@ import pytest
 import torch
 from torchvision import datasets
 
-from configs.errors import UserError
 from datamodules import fashion_mnist
 from datamodules.cifar10 import CIFAR10
 from datamodules.cifar100 import CIFAR100
 from datamodules.mnist import MNIST
+from settings.errors import UserError
 
 
 def offline(*arguments, **more):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from configs.preprocessing import Preprocessing
 from datamodules.transforms import fit_to, normalise
+from settings.preprocessing import Preprocessing
 
 RGB = {"channels": 3, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 GREY = {"channels": 1, "mean": (0.286,), "std": (0.353,)}

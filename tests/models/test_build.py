@@ -8,8 +8,8 @@ import pytest
 import torch
 import torchvision
 
-from configs.errors import UserError
 from models.build import build_net, library_names, net_input
+from settings.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 

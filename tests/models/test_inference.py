@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torchvision.transforms.v2 import TenCrop
 
-from configs.preprocessing import Preprocessing
 from datamodules.transforms import fit_to, normalise
 from datamodules.views import cut_views
 from models.inference import Classifier, Ensemble
 from models.load import LoadedRun
+from settings.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(
     image_size=24, resize=28, interpolation="bilinear", channels=3, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3)

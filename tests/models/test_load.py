@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from configs.errors import UserError
-from configs.preprocessing import Preprocessing
 from models import load as module
 from models import load_run
 from models.build import build_net
+from settings.errors import UserError
+from settings.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(image_size=8, resize=8, interpolation="bilinear", channels=1, mean=(0.3,), std=(0.4,))
 

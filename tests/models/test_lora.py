@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from configs.errors import UserError
 from models.build import build_net
 from models.freezing import Freezing
 from models.lora import LowRank, add_adapters, merged
@@ -14,6 +13,7 @@ from models.optim import build_optimizer
 from models.stages import stages
 from models.transfer import TransferPlan
 from models.weights import net_tensors
+from settings.errors import UserError
 
 RANK = 3
 # Name, source, size, arguments; layers with attention and their fused widths.

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from configs.errors import UserError
 from models.losses import choose_class_weights, classification_loss, is_weight, l1_penalty, l2_penalty
+from settings.errors import UserError
 
 
 class Net(nn.Module):

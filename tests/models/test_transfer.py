@@ -2,8 +2,8 @@
 
 import pytest
 
-from configs.errors import UserError
 from models.transfer import MODES, WITH_ADAPTERS, TransferPlan
+from settings.errors import UserError
 
 STAGES = ("stem", "stage1", "stage2", "stage3", "head")
 

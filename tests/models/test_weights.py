@@ -10,10 +10,10 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from configs.errors import UserError
-from configs.preprocessing import Preprocessing
 from models.build import build_net, net_input
 from models.weights import is_file, load_file_into, net_tensors, read_checkpoint
+from settings.errors import UserError
+from settings.preprocessing import Preprocessing
 
 
 def build(name: str = "resnet20", *, num_classes: int = 4, in_channels: int = 3, **arguments) -> nn.Module:

@@ -17,19 +17,15 @@ from typing import Any
 
 import torch
 
-import callbacks.build
 import callbacks.checkpoint
-import callbacks.outcome
-import callbacks.processes
-import callbacks.resume
-from callbacks.averaging import RunningAverage
-from callbacks.csv_log import CsvLog
-from configs.compose import compose
-from configs.launch import launch
-from configs.stop import leave_at_a_signal
+from callbacks.ema import RunningAverage
+from callbacks.loggers.csv_logger import CsvLog
 from datamodules.loading import TrainBatches
 from models.optim import Schedule
 from models.tasks.classification import Classification
+from settings.commands.launch import launch
+from settings.reading.compose import compose
+from settings.stop import leave_at_a_signal
 from train import run
 
 EVENTS = (

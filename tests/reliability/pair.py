@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from lightning import Trainer
 
-import callbacks.outcome
-from callbacks.members import Members
-from callbacks.processes import process_arguments, together
+import engine.test_best
 from callbacks.scores import TestScores
-from configs.compose import compose
+from engine.launcher import process_arguments, together
+from engine.process_group import Members
+from settings.reading.compose import compose
 from train import build_data, build_task, fit_and_test
 
 SMALL = ["data=digits", "data.batch_size=8", "model=cnn", "model.widths=[6,6]", "trainer.accelerator=cpu"]
@@ -54,14 +54,14 @@ def scores(config: Any, members: Members) -> dict[str, Any]:
 def work(config: Any, members: Members) -> dict[str, Any]:
     """All that one process does; its weights when training has ended."""
     found: dict[str, Any] = {"scores": scores(config, members)}
-    original = callbacks.outcome.fit
+    original = engine.test_best.fit
 
     def fit(training: Any, task: Any, *rest: Any) -> Any:
         stopped = original(training, task, *rest)
         found["weights"] = {name: value.clone() for name, value in task.named_parameters()}
         return stopped
 
-    callbacks.outcome.fit = fit
+    engine.test_best.fit = fit
     fit_and_test(config, members)
     return found
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from callbacks.members import Members
-from callbacks.processes import together
 from callbacks.signals import Stopped
-from configs.compose import compose
+from engine.launcher import together
+from engine.process_group import Members
 from models.tasks.classification import Classification
+from settings.reading.compose import compose
 from tests.reliability.test_exact_resume import CASES, SMALL, STEPS
 from train import fit_and_test
 

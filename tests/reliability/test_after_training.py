@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-import callbacks.outcome
+import engine.test_best
 from callbacks.checkpoint import LastCheckpoint
-from callbacks.provenance import RunRecord
 from callbacks.signals import Stopped
-from configs.errors import UserError
+from engine.run_folder import RunRecord
 from models.tasks.classification import Classification
+from settings.errors import UserError
 from tests.reliability.test_exact_resume import SMALL, assert_same_end
 from train import train
 
@@ -26,7 +26,7 @@ CLOCK = ("started", "train_seconds", "train_samples_per_second", "command", "res
 
 MOMENTS = {
     "last epoch saved": (LastCheckpoint, "on_train_epoch_end", "after"),
-    "before the test": (callbacks.outcome, "score_best", "before"),
+    "before the test": (engine.test_best, "score_best", "before"),
     "in the test": (Classification, "test_step", "before"),
     "before the summary": (RunRecord, "update", "before"),
 }

@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 from torch.nn.functional import cross_entropy
 
-from callbacks.members import ProcessFailed
-from configs.errors import UserError
-from configs.preprocessing import Preprocessing
 from datamodules.folder import Folder
 from datamodules.sources.pictures import REASONS, Refused, read_picture
+from engine.process_group import ProcessFailed
 from models import load_run
+from settings.errors import UserError
+from settings.preprocessing import Preprocessing
 from train import train
 
 SIZE = Preprocessing(image_size=16, resize=16, interpolation="bilinear", channels=3, mean=(0.5,) * 3, std=(0.5,) * 3)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from configs.compose import compose
-from configs.errors import UserError
 from evaluate import evaluate
+from settings.errors import UserError
+from settings.reading.compose import compose
 from train import build_data, build_task, train
 
 NAMES = {"bee": 0, "cat": 1, "dog": 2}

@@ -13,8 +13,8 @@ import torch
 
 from callbacks.finite import NumericError
 from callbacks.signals import Stopped
-from configs.errors import NothingLeft, UserError
 from models.tasks.classification import Classification
+from settings.errors import NothingLeft, UserError
 from train import train
 
 SMALL = [

@@ -9,10 +9,10 @@ from torch import nn
 
 from callbacks.checkpoint import AtomicCheckpointIO
 from callbacks.finite import FOLD, FiniteCheck, NumericError
-from configs.errors import UserError
-from configs.launch import launch
 from datamodules.base import ImageDataModule
 from models.tasks.classification import Classification
+from settings.commands.launch import launch
+from settings.errors import UserError
 from train import run, train
 
 SMALL = ["data.per_class=24", "data.batch_size=32", "model=cnn", "model.widths=[6,6]", "trainer.max_epochs=3"]
@@ -75,7 +75,7 @@ LONG = ("images", "loss", "gradient")
 @pytest.mark.parametrize("case", [pytest.param(one, marks=[pytest.mark.slow] if one in LONG else []) for one in SPOILT])
 def test_the_step_and_the_first_bad_tensor_are_named(case, tmp_path, seen, capsys):
     name, stopped_at, more = SPOILT[case]
-    from configs.compose import compose
+    from settings.reading.compose import compose
     from train import build_data, build_task
 
     config = compose(SMALL)

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from callbacks.signals import Stopped
-from configs.errors import UserError
 from models.tasks.classification import Classification
+from settings.errors import UserError
 from train import train
 
 SMALL = [

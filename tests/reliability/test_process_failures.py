@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from configs.world import TORCHRUN as TORCHRUN_VARIABLES
+from settings.world import TORCHRUN as TORCHRUN_VARIABLES
 from tests.reliability.test_kill_and_resume import differences, final_state
 from train import train
 
@@ -95,7 +95,7 @@ class Uneven(Digits):
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy with a callback that goes wrong."""
     copy = tmp_path_factory.mktemp("project") / "copy"
-    for name in ("callbacks", "configs", "datamodules", "models"):
+    for name in ("callbacks", "configs", "datamodules", "engine", "models", "reports", "settings"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "train.py", copy)
     (copy / "callbacks" / "fault.py").write_text(FAULT)

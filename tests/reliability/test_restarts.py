@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from configs.errors import UserError
-from configs.runs import RunLock
+from settings.errors import UserError
+from settings.runs import RunLock
 from tests.reliability.test_exact_resume import SMALL as TINY
 from tests.reliability.test_kill_and_resume import differences, final_state
 from tests.reliability.test_process_failures import OURS, TORCHRUN, fault, gone, project, run, start, summary

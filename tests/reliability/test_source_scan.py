@@ -9,7 +9,8 @@ import pytest
 from train import train
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = ("*.py", "callbacks/**/*.py", "comparison/**/*.py", "configs/**/*.py", "datamodules/**/*.py", "models/**/*.py")
+FOLDERS = ("callbacks", "engine", "reports", "settings", "datamodules", "models")
+CODE = ("*.py", *(f"{folder}/**/*.py" for folder in FOLDERS))
 
 FORBIDDEN_CALLS = {
     "eval": "eval",
@@ -37,7 +38,7 @@ FORBIDDEN_IMPORTS = (
     "marshal",
     "torch.distributed.checkpoint",
 )
-SAFE_LOADERS = ("SafeLoader", "CSafeLoader", "LOADER")  # LOADER: configs/files.py, one of the two
+SAFE_LOADERS = ("SafeLoader", "CSafeLoader", "LOADER")  # LOADER: settings/reading/files.py, one of the two
 
 
 def findings(source):

@@ -14,8 +14,8 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from callbacks.checkpoint import AtomicCheckpointIO, is_whole
-from configs.launch import launch
 from models import load_run
+from settings.commands.launch import launch
 from train import run
 
 SMALL = ["data.per_class=24", "data.batch_size=32", "model=cnn", "model.widths=[6,6]", "trainer.max_epochs=3"]

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.callbacks.test_tracking import Offline
+from tests.callbacks.test_wandb_logger import Offline
 
 pytestmark = pytest.mark.slow
 

@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from callbacks.signals import Stopped
-from configs import names
-from configs.errors import UserError
 from models import load_run
+from settings.errors import UserError
+from settings.schema import names
 from tests.reliability import transfer_cells
 from tests.reliability.test_exact_resume import assert_same_end, last, stop_at
 from tests.reliability.transfer_cells import CELLS, NETS, SCHEDULES, STEPS, overrides, watched

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from callbacks.members import Members
-from configs.compose import compose
+from engine.process_group import Members
+from settings.reading.compose import compose
 from tests.reliability.pair import COUNTS, SMALL, scores
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -59,7 +59,7 @@ SMALL = [
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy with data that go wrong, and the pictures of both kinds."""
     copy = tmp_path_factory.mktemp("project") / "copy"
-    for name in ("callbacks", "configs", "datamodules", "models"):
+    for name in ("callbacks", "configs", "datamodules", "engine", "models", "reports", "settings"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "train.py", copy)
     (copy / "datamodules" / "wrong.py").write_text(DATA)

@@ -7,9 +7,9 @@ import torch
 import torchvision
 from torch import Tensor
 
-from configs import names
 from models.stages import stages
 from models.tasks.classification import Classification
+from settings.schema import names
 
 SMALL = [
     *("data=digits", "data.per_class=10", "data.batch_size=32", "data.image_size=32", "data.forbid=[]"),

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from callbacks.members import Members
-from callbacks.processes import together
-from configs.compose import compose
+from engine.launcher import together
+from engine.process_group import Members
+from settings.reading.compose import compose
 from tests.reliability import transfer_cells
 from tests.reliability.transfer_cells import EPOCHS, overrides, watched
 from train import fit_and_test

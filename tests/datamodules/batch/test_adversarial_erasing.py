@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from configs.compose import compose
-from configs.errors import UserError
 from datamodules.batch.adversarial_erasing import AdversarialErasing, telling
 from datamodules.digits import Digits
-from models.activation_map import class_activation_maps, spatial_module
+from models.analysis.activation_map import class_activation_maps, spatial_module
 from models.build import build_net
 from models.nets.cifar_resnet import CifarResNet
+from settings.errors import UserError
+from settings.reading.compose import compose
 from train import build_data, build_task, train
 
 MAP = torch.tensor([[[1.0, 2.0, 2.2], [5.0, 3.0, 1.5], [2.9, 1.0, 3.1]]])

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from configs.errors import UserError
 from datamodules.batch.boxes import Boxes
 from datamodules.batch.cutout import Cutout, cutout
+from settings.errors import UserError
 
 
 def noise(n=60, channels=3, height=16, width=24):

@@ -7,10 +7,10 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as v2
 
-from configs.errors import UserError
 from datamodules.batch.affine import Affine, Changes, QuarterTurn, affine_grid
 from datamodules.batch.elastic import Elastic, smooth_field
 from datamodules.batch.warp import pixel_grid, warp
+from settings.errors import UserError
 
 
 def seeded(seed=0):

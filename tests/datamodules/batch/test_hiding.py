@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from configs.errors import UserError
 from datamodules.batch.hiding import GridMask, Grids, HideAndSeek, grid_squares, hidden_patches
 from datamodules.batch.mosaic import GREY, Mosaic, tile_of_each_pixel
+from settings.errors import UserError
 
 
 def seeded(seed=0):

@@ -5,12 +5,12 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from configs.errors import UserError
 from datamodules.batch import build_recipe
 from datamodules.batch.boxes import Boxes
 from datamodules.batch.cutmix import CutMix, cutmix
 from datamodules.batch.mixing import AtMostOne, draw_lam, draw_partners, mix_targets, soft
 from datamodules.batch.mixup import Mixup, mixup
+from settings.errors import UserError
 
 CLASSES = 7
 

@@ -7,9 +7,9 @@ import sys
 import pytest
 import torch
 
-from configs import signatures
-from configs.errors import UserError
 from datamodules.batch import OPERATIONS, build_recipe, large
+from settings.errors import UserError
+from settings.schema import signatures
 
 CLASSES = 5
 # Arguments at which an operation that is drawn for every image changes none; None where its coin alone is its

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as v2
 
-from configs.errors import UserError
 from datamodules.batch import random_crop as module
 from datamodules.batch.random_crop import RandomCrop, Shifts, crop
+from settings.errors import UserError
 
 
 def noise(n=60, channels=3, height=16, width=24):

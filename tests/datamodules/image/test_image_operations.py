@@ -8,10 +8,10 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from configs.errors import UserError
 from datamodules.digits import Digits
 from datamodules.image import build_image_recipe
 from datamodules.image.random_resized_crop import RandomResizedCrop
+from settings.errors import UserError
 
 IMAGE = torch.arange(3 * 40 * 30, dtype=torch.int64).remainder(251).to(torch.uint8).view(3, 40, 30)
 

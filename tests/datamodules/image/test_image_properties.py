@@ -8,9 +8,9 @@ import pytest
 import torch
 import yaml
 
-from configs.names import ROOT
 from datamodules.digits import Digits
 from datamodules.image import OPERATIONS, build_image_recipe, is_per_image
+from settings.schema.names import ROOT
 
 PRESETS = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "configs/augment").glob("*.yaml"))]
 ROWS = {"CLAHE": {}, "FancyPCA": {"alpha": 1.0}, "GridDistortion": {}}  # named in the README

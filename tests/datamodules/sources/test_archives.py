@@ -8,9 +8,9 @@ import zipfile
 import pytest
 from PIL import Image
 
-from configs.errors import UserError
 from datamodules.folder import Folder
 from datamodules.sources.archives import unpack, unpacked
+from settings.errors import UserError
 
 
 def tar(path, *members, kind="w:gz"):

@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 
 from benchmarks.pictures import write_jpegs
-from configs.errors import UserError
-from configs.preprocessing import Preprocessing
 from datamodules.folder import Folder
 from datamodules.sources import cache as module
 from datamodules.sources.cache import CacheError, Kept, PictureCache
 from datamodules.sources.pictures import Refused
+from settings.errors import UserError
+from settings.preprocessing import Preprocessing
 
 HOW = Preprocessing(image_size=48, resize=56, interpolation="bicubic", channels=3, mean=(0.5,) * 3, std=(0.2,) * 3)
 CROP = {"random_resized_crop": {"scale": [0.3, 1.0]}}

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from configs.errors import UserError
 from datamodules import splits
 from datamodules.sources.listing import list_csv, list_folder, natural
 from datamodules.sources.packed import PackedStrings
+from settings.errors import UserError
 
 
 def written(tmp_path, text, name="a.csv"):

@@ -1,0 +1,1 @@
+"""Where metrics and pictures of a run go: CSV, Weights & Biases, TensorBoard."""

@@ -1,0 +1,1 @@
+"""Carries out a run: trainer, processes, run folder, resume, finders."""

@@ -1,0 +1,169 @@
+"""The trainer with its callbacks and loggers, from plain values."""
+
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, Trainer
+from lightning.pytorch.loggers.logger import Logger
+
+from callbacks.bad_files import BadFiles
+from callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
+from callbacks.early_stopping import Patience
+from callbacks.ema import RunningAverage
+from callbacks.enough_batches import EnoughBatches
+from callbacks.features_once import FeaturesOnce
+from callbacks.finite import FiniteCheck
+from callbacks.learning_rate import LearningRateMonitor
+from callbacks.loggers.csv_logger import CsvLog
+from callbacks.progress import Progress
+from callbacks.same_keys import SameKeys
+from callbacks.signals import HoldSignals
+from callbacks.throughput import Throughput
+from engine.launcher import process_arguments
+from engine.run_folder import RunRecord
+from reports.report import Report
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A trainer and the callbacks whose findings the run reports."""
+
+    trainer: Trainer
+    best: BestCheckpoint
+    throughput: Throughput
+    report: Report | None
+
+
+def build_training(
+    *,
+    record: RunRecord,
+    arguments: Mapping[str, Any],
+    callbacks: Mapping[str, Any],
+    monitor: str,
+    monitor_mode: str,
+    loggers: list[Logger],
+    find_unused: bool = False,
+) -> Training:
+    """Make the trainer of a run.
+
+    Args:
+        record: the open run folder.
+        arguments: plain arguments of `lightning.Trainer`.
+        callbacks: the configuration's section `callbacks`; a section that is `None` is off.
+        monitor: metric of best checkpoint and early stopping.
+        monitor_mode: `max` or `min`.
+        loggers: where figures go, metrics.csv among them.
+        find_unused: whether several processes have to expect parameters without a gradient.
+    """
+    quieten()
+    best = BestCheckpoint(folder=record.checkpoints, monitor=monitor, mode=monitor_mode)
+    every = callbacks["checkpoint"]["every_n_steps"]
+    signals = HoldSignals(record.signals)
+    last = LastCheckpoint(folder=record.checkpoints, signals=signals, every_n_steps=every)
+    throughput = Throughput()
+    finite = FiniteCheck(every_n_steps=callbacks["finite"]["every_n_steps"])
+    chosen: list[Callback] = [throughput, signals, BadFiles(record), EnoughBatches(), finite]
+    if callbacks["features_once"]:
+        chosen.append(FeaturesOnce(say=record.say))
+    if ema := callbacks["ema"]:
+        chosen.append(RunningAverage(**ema))
+    if stopping := callbacks["early_stopping"]:
+        chosen.append(Patience(monitor=monitor, mode=monitor_mode, **stopping))
+    if callbacks["learning_rate"]:
+        chosen.append(LearningRateMonitor(**callbacks["learning_rate"]))
+    if callbacks["progress"]:
+        chosen.append(Progress())
+    sections = [value for value in callbacks.values() if isinstance(value, Mapping)]
+    chosen += [_own_callback(section) for section in sections if "_target_" in section]
+    if len(loggers) > 1:
+        from callbacks.loggers.wandb_logger import CheckpointArtifacts
+
+        chosen.append(CheckpointArtifacts(folder=record.checkpoints))
+    trainer = Trainer(
+        **_with_profiler(process_arguments(record.members, arguments, find_unused=find_unused), record.folder),
+        logger=loggers,
+        callbacks=[*chosen, SameKeys(), best, last],
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=record.folder,
+        enable_checkpointing=True,
+        enable_progress_bar=False,
+        use_distributed_sampler=False,
+    )
+    record.loggers = loggers
+    report = Report(**callbacks["report"]) if callbacks["report"] else None
+    return Training(trainer=trainer, best=best, throughput=throughput, report=report)
+
+
+def build_loggers(*, record: RunRecord, logger: Mapping[str, Any], config: dict[str, Any], step: int | None) -> list:
+    """metrics.csv always, and the tracker that was asked for; of several processes, in the one that writes.
+
+    Args:
+        record: the open run folder.
+        logger: the configuration's section `logger`.
+        config: the whole configuration, plain, for the tracker.
+        step: the step that the run goes on from, `None` for a new run.
+    """
+    if not record.writes:
+        return []
+    loggers: list[Logger] = [CsvLog(record.folder / "metrics.csv", keep_until=step)]
+    if logger["name"] == "wandb":
+        from callbacks.loggers.wandb_logger import wandb_logger
+
+        own = {key: value for key, value in logger.items() if key != "name"}
+        run_id = (record.summary["tracking"] or {}).get("id") or _tracking_id(record.folder)
+        tracker = wandb_logger(**own, run_folder=record.folder, run_id=run_id, name=record.folder.name, config=config)
+        url = None if tracker.experiment.offline else tracker.experiment.url
+        record.update(tracking={"id": run_id, "url": url})
+        loggers.append(tracker)
+    if logger["name"] == "tensorboard":
+        from callbacks.loggers.tensorboard_logger import TensorBoardLog
+
+        folder = record.folder / "tensorboard"
+        loggers.append(TensorBoardLog(folder, config=config, keep_until=step, images=logger["images"]))
+    return loggers
+
+
+def _tracking_id(folder: Path) -> str:
+    """A tracking id of letters and digits; drawn once a run and kept in its summary."""
+    import secrets
+
+    return secrets.token_hex(4)
+
+
+def _own_callback(section: Mapping[str, Any]) -> Callback:
+    """A callback of the user's, named by `_target_: callbacks.<file>.<Class>`, which the configuration has checked."""
+    module, _, name = section["_target_"].rpartition(".")
+    return getattr(import_module(module), name)(**{k: v for k, v in section.items() if k != "_target_"})
+
+
+def _with_profiler(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Turn a profiler's name into one that writes into the run folder."""
+    arguments = dict(arguments)
+    name = arguments.get("profiler")
+    if name in ("simple", "advanced"):
+        from lightning.pytorch import profilers
+
+        kind = {"simple": profilers.SimpleProfiler, "advanced": profilers.AdvancedProfiler}[name]
+        arguments["profiler"] = kind(dirpath=folder, filename="profile")
+    return arguments
+
+
+def quieten() -> None:
+    """Keep advertisements and warnings that do not apply here off the screen; the log keeps the rest."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        r"The '.*_dataloader' does not have many workers.*",  # arrays are handed over whole, faster than by workers
+        r"You're resuming from a checkpoint that ended before the epoch ended.*",  # our sampler starts at the offset
+        r"The number of training batches \(.*\) is smaller than the logging interval.*",
+        r"Found \d+ module\(s\) in eval mode at the start of training.*",  # frozen ones rest on purpose
+        r"Checkpoint directory .* exists and is not empty.*",
+        r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
+        r"It is recommended to use `self.log\(.*sync_dist=True.*",  # what tasks log is summed over processes already
+    ):
+        warnings.filterwarnings("ignore", message=message)

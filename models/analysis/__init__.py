@@ -1,0 +1,1 @@
+"""Pure functions on nets and their outputs: attribution, attacks, counting, metrics, advice."""

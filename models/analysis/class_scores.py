@@ -1,0 +1,73 @@
+"""Scores of each class from labels: confusion counts, precision, recall, F1; and the images that were hardest."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+PADDING = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardImage:
+    """A test image with its loss; `index` is its place in the test split."""
+
+    index: int
+    image: Tensor
+    true: int
+    predicted: int
+    true_probability: float
+    predicted_probability: float
+    loss: float
+
+
+class TestedImages(Protocol):
+    """What a test remembers of its images, in the order of the split."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was tested."""
+
+    @property
+    def labels(self) -> tuple[Tensor, Tensor]:
+        """True and predicted class indices int64 (N,)."""
+
+    @property
+    def hardest(self) -> list[HardImage]:
+        """Images of highest loss first."""
+
+
+def confusion(true: Tensor, predicted: Tensor, classes: int) -> Tensor:
+    """Counts int64 (K, K): row is the true class, column the predicted one."""
+    return torch.bincount(true * classes + predicted, minlength=classes * classes).view(classes, classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScore:
+    """Scores of one class; one that is 0 / 0 is None: never predicted (precision), or not in the split (recall)."""
+
+    name: str
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int
+
+
+def class_scores(counts: Tensor, class_names: tuple[str, ...]) -> list[ClassScore]:
+    """Precision, recall, F1 and number of images of each class, from its confusion counts (K, K)."""
+    hits, support, claimed = counts.diagonal().tolist(), counts.sum(dim=1).tolist(), counts.sum(dim=0).tolist()
+
+    def share(part: float, whole: float) -> float | None:
+        return part / whole if whole else None
+
+    return [
+        ClassScore(
+            name=name,
+            precision=share(hit, claim),
+            recall=share(hit, images),
+            f1=share(2 * hit, claim + images),
+            support=images,
+        )
+        for name, hit, images, claim in zip(class_names, hits, support, claimed, strict=True)
+    ]

@@ -1,0 +1,254 @@
+"""A run folder as data, whatever state it is in: what is damaged is named, and nothing is written or executed."""
+
+import csv
+import glob
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from settings.errors import UserError, nearest
+from settings.reading import files
+
+MARKS = ("config.yaml", "summary.json", "metrics.csv", "checkpoints")
+"""A folder that holds one of these is a run."""
+DEEPEST = 4
+"""Folders below a folder of runs in which runs are looked for."""
+MOST_BYTES = 10_000_000
+STATUSES = ("finished", "interrupted", "failed", "running", "killed", "damaged")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """What a run folder says.
+
+    Args:
+        folder: the folder.
+        label: `<kind>/<name>`.
+        status: one of STATUSES; `killed` is a run that says it is running while no process holds its folder.
+        reason: why it failed or what is damaged, empty for a finished run.
+        config: dotted key -> value of config.yaml; a list is one value.
+        metrics: those of the best checkpoint, finite ones only.
+        facts: the plain numbers and texts of summary.json.
+        test_images: hash of the keys of its test images; empty where splits.csv names none.
+        val_images: the same for the validation images.
+    """
+
+    folder: Path
+    label: str
+    status: str
+    reason: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    test_images: str = ""
+    val_images: str = ""
+
+    @property
+    def seed(self) -> Any:
+        """The seed, None where the configuration cannot be read."""
+        return self.config.get("seed")
+
+    def known_keys(self) -> list[str]:
+        """Everything that `value` answers to."""
+        return [*self.metrics, *self.facts, *self.config, "run", "status"]
+
+    def value(self, key: str) -> Any:
+        """A metric, a fact of the summary or a key of the configuration; `model` means `model.name`."""
+        if key in ("run", "status"):
+            return self.label if key == "run" else self.status
+        for place in (self.metrics, self.facts, self.config):
+            if key in place:
+                return place[key]
+        return self.config.get(f"{key}.name")
+
+    def curves(self) -> dict[str, list[tuple[int, float]]]:
+        """Metric -> (epoch from 1, value) of metrics.csv; rows that cannot be read are passed over."""
+        curves: dict[str, list[tuple[int, float]]] = {}
+        for row in _rows(self.folder / "metrics.csv"):
+            epoch = number(row.get("epoch"))
+            for name, text in row.items():
+                value = number(text)
+                if epoch is not None and value is not None and name not in ("step", "epoch"):
+                    curves.setdefault(str(name), []).append((int(epoch) + 1, value))
+        return curves
+
+
+def read_run(folder: Path) -> Run:
+    """Read one run folder; never raises for what is in it."""
+    wrong: list[str] = []
+    summary = _read_summary(folder, wrong)
+    config: dict[str, Any] = {}
+    if (folder / "config.yaml").is_file():
+        document = files.read(folder / "config.yaml", "config.yaml")
+        wrong += document.problems
+        config = flat(document.content)
+    else:
+        wrong.append("config.yaml is missing")
+    status = summary.get("status")
+    if status == "running" and not _is_held(folder):
+        status = "killed"
+    given = summary.get("metrics")
+    metrics = {
+        key: found
+        for key, one in (given if isinstance(given, dict) else {}).items()
+        if (found := _finite(one)) is not None
+    }
+    reason = str(summary.get("reason") or "").strip().partition("\n")[0]
+    if status not in STATUSES or wrong:
+        status, reason = "damaged", "; ".join(wrong) or f"summary.json: unknown status {status!r:.40}"
+    return Run(
+        folder=folder,
+        label="/".join(folder.parts[-2:]),
+        status=status,
+        reason=reason,
+        config=config,
+        metrics=metrics,
+        facts={key: one for key, one in summary.items() if isinstance(one, str | int | float) and key != "status"},
+        **_split_hashes(folder / "splits.csv"),
+    )
+
+
+def find_folders(wanted: Sequence[str], runs: Path) -> list[Path]:
+    """The run folders that are meant, each once, in the order of the words.
+
+    Args:
+        wanted: run folders, names under the runs folder, checkpoints, folders of runs, globs; empty for all.
+        runs: folder of all runs.
+
+    Raises:
+        UserError: words that mean no run, all together, with the nearest names.
+    """
+    words = [part for word in wanted for part in ([word] if Path(word).exists() else word.split(",")) if part.strip()]
+    found: dict[Path, None] = {}
+    missing: list[str] = []
+    everything = list(_below(runs)) if runs.is_dir() else []
+    if not wanted:
+        found = dict.fromkeys(everything)
+    for word in words:
+        meant = [folder for place in _places(word.strip(), runs) for folder in _below(place)]
+        meant = meant or [folder for folder in everything if folder.name == word.strip()]
+        found.update(dict.fromkeys(meant))
+        if not meant:
+            names = [*(folder.name for folder in everything), *(folder.parent.name for folder in everything)]
+            close = nearest(word, names)
+            hint = f"; nearest: {', '.join(close)}" if close else ""
+            missing.append(f"{word}: no such run folder, name or glob (looked in {runs}){hint}")
+    if missing:
+        raise UserError(*missing)
+    if not found:
+        raise UserError(f"there is no run in {runs}; `python train.py` makes one, paths.runs=FOLDER looks elsewhere")
+    return list(found)
+
+
+def flat(content: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Nested mappings as one with dotted keys; an empty mapping has none."""
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            found.update(flat(value, f"{above}{key}."))
+        else:
+            found[f"{above}{key}"] = value
+    return found
+
+
+def number(text: Any) -> float | None:
+    """A finite number, None for all else."""
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _finite(value: Any) -> float | None:
+    return number(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _read_summary(folder: Path, wrong: list[str]) -> dict[str, Any]:
+    path = folder / "summary.json"
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError("it is too large")
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it is no mapping")
+        return found
+    except FileNotFoundError:
+        wrong.append("summary.json is missing")
+    except (OSError, ValueError, RecursionError) as error:
+        wrong.append(f"summary.json cannot be read ({' '.join(str(error).split())[:80]})")
+    return {}
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    """The rows of a CSV file as far as it can be read."""
+    try:
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+            yield from csv.DictReader(file)
+    except (OSError, csv.Error):
+        return
+
+
+def _split_hashes(path: Path) -> dict[str, str]:
+    """A hash of the keys and classes of the test and of the validation images, in any order."""
+    hashes = {}
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        lines = []
+    for split in ("test", "val"):
+        keys = sorted(line for line in lines if line.endswith(f",{split}".encode()))
+        hashes[f"{split}_images"] = hashlib.sha256(b"\n".join(keys)).hexdigest()[:12] if keys else ""
+    return hashes
+
+
+def _is_held(folder: Path) -> bool:
+    """Whether a process holds the run's lock; looks without making a file, unlike a run that takes it."""
+    try:
+        import fcntl
+
+        with (folder / ".lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except ImportError:  # Windows cannot tell: believe the summary
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _places(word: str, runs: Path) -> list[Path]:
+    """The folders that a word may mean: as a path, below the runs folder, as a glob in either."""
+    places = [Path(word).expanduser(), runs / word]
+    if any(sign in word for sign in "*?["):
+        patterns = [str(Path(word).expanduser()), str(runs / word), str(runs / "*" / word)]
+        places += [Path(one) for one in itertools.chain.from_iterable(sorted(glob.glob(p)) for p in patterns)]  # noqa: PTH207
+    found = []
+    for place in places:
+        try:
+            if place.suffix == ".ckpt" and place.is_file():
+                place = place.resolve().parent.parent
+            if place.is_dir():
+                found.append(place.resolve())
+        except (OSError, ValueError):  # a name that no file could have
+            continue
+    return found
+
+
+def _below(folder: Path, depth: int = 0) -> Iterator[Path]:
+    """The folder, if it is a run, else the runs below it in natural order."""
+    if any((folder / mark).exists() for mark in MARKS):
+        yield folder
+    elif depth < DEEPEST:
+        try:
+            inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        except OSError:
+            return
+        for path in inner:
+            yield from _below(path, depth + 1)

@@ -1,0 +1,191 @@
+"""What a person looks at after a run: RUN/report.html, and its pictures in RUN/figures and in every logger."""
+
+import logging
+import time
+import warnings
+from typing import Any
+
+import torch
+
+from models.analysis.class_scores import TestedImages, class_scores, confusion
+from reports import charts, page
+from reports.contact_sheet import Row, contact_sheet
+from reports.figures import record_figure
+from settings.run_folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+DRAWS = 5
+"""Draws of each image on the augmentation sheet, below the image itself."""
+
+
+class Report:
+    """The section `callbacks.report`.
+
+    Args:
+        hardest: test images of highest loss to show.
+        augmented: training images to show with their augmentation.
+    """
+
+    def __init__(self, *, hardest: int = 24, augmented: int = 6) -> None:
+        self.hardest = hardest
+        self.augmented = augmented
+
+    def write(self, record: RunFolder, task: Any, data: Any, scores: TestedImages | None) -> None:
+        """Write the page; if that fails, one line says so and the run goes on to its end.
+
+        Args:
+            record: the run folder, whose summary is complete.
+            task: class names, preprocessing.
+            data: draws of augmentation, names of the test images.
+            scores: what the test found; None where there was none.
+        """
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of fonts that lack a letter of a class name
+                record.write("report.html", self._page(record, task, data, scores))
+        except Exception as error:
+            log.exception("the report failed")
+            reason = " ".join(str(error).split())[:160] or type(error).__name__
+            print(f"no report.html: {reason} (the traceback is in train.log; the run is complete)", flush=True)
+
+    def _page(self, record: RunFolder, task: Any, data: Any, scores: TestedImages | None) -> str:
+        summary = record.summary
+        stopped = record.signals.received is not None
+        config = (record.folder / "config.yaml").read_text(encoding="utf-8")
+        lead = f"{len(task.class_names)} classes · {time.strftime('%Y-%m-%d %H:%M')}"
+        if stopped:
+            lead = f"Stopped by Ctrl-C; these are the results until then. {lead}"
+        return page.page(
+            title=f"{record.folder.parent.name} / {record.folder.name}",
+            status="interrupted" if stopped else "finished",
+            lead=lead,
+            sections=[
+                page.cards(headline(summary, len(scores.labels[0]) if scores and not scores.is_empty else 0)),
+                self._curves(record),
+                *(self._test(record, task, data, scores) if scores and not scores.is_empty else []),
+                self._augmentation(record, data),
+                page.section("Repeat it", page.command(str(summary.get("command", "")))),
+                page.section("Configuration", page.folded("config.yaml", config)),
+                page.section("Environment", page.facts(environment(summary))),
+            ],
+        )
+
+    def _curves(self, record: RunFolder) -> str:
+        path = record.folder / "metrics.csv"
+        if not path.is_file():
+            return ""
+        curves, best = charts.read_curves(path), record.summary.get("best_epoch")
+        drawn = {
+            "loss": charts.epoch_curves(curves, "loss", best),
+            "accuracy": charts.epoch_curves(curves, "accuracy", best),
+            "learning_rate": charts.rate_curve(curves),
+        }
+        files = {
+            f"{name.replace('_', ' ')} curve": record_figure(record, name, figure)
+            for name, figure in drawn.items()
+            if figure is not None
+        }
+        return page.section("Training", page.pictures(files))
+
+    def _test(self, record: RunFolder, task: Any, data: Any, scores: TestedImages) -> list[str]:
+        names = task.class_names
+        counts = confusion(*scores.labels, len(names))
+        matrix = record_figure(record, "confusion_matrix", charts.confusion_matrix(counts, names))
+        keys = [key for key, _, split in data.split_table() if split == "test"]
+        hard = scores.hardest if self.hardest else []
+        if hard:
+            captions = [
+                f"{_short(names[one.true])} {one.true_probability:.0%}\n"
+                f"→ {_short(names[one.predicted])} {one.predicted_probability:.0%}"
+                for one in hard
+            ]
+            sheet = charts.image_sheet(torch.stack([one.image for one in hard]), captions, columns=8)
+            record_figure(record, "hardest", sheet)
+        return [
+            page.section(
+                "Test, class by class",
+                '<div class="sides">',
+                page.pictures({"confusion matrix": matrix}),
+                f"<div>{page.class_table(class_scores(counts, names))}",
+                f"{page.confusions_table(counts, names)}</div>",
+                "</div>",
+                note="Confusion matrix: a row holds the images of a true class, its shade is the share of the row.",
+            ),
+            page.section(
+                "Hardest test images",
+                page.tiles(hard, names, keys),
+                note="Highest loss first: the true class with its probability, then what the net says.",
+            ),
+        ]
+
+    def _augmentation(self, record: RunFolder, data: Any) -> str:
+        if not self.augmented:
+            return ""
+        (original, *drawn), operations = data.augmentation_draws(images=self.augmented, draws=DRAWS)
+        if not operations:
+            return ""
+        rows = [Row("original", *original), *(Row(f"draw {number}", *one) for number, one in enumerate(drawn, 1))]
+        sheet = contact_sheet(rows, data.class_names, title="augmentation", notes=", ".join(operations))
+        file = record_figure(record, "augmentation", sheet)
+        return page.section(
+            "Augmentation",
+            page.pictures({"training images and draws of their augmentation": file}, kind="sheet"),
+            note=f"Training images as they are, then {DRAWS} draws of: {', '.join(operations)}; below each its label, "
+            "of mixed images with its shares.",
+        )
+
+
+def headline(summary: dict[str, Any], tested: int) -> list[tuple[str, str, str]]:
+    """Name, value and remark of the figures that stand on top, the test's first."""
+    metrics, found = summary["metrics"], []
+
+    def add(name: str, key: str, small: str = "") -> None:
+        if key in metrics:
+            found.append((name, f"{metrics[key]:.4f}", small))
+
+    low, high = summary.get("test/accuracy_interval") or (None, None)
+    interval = "" if low is None else f"95 % interval {low:.4f} to {high:.4f}, {tested} images"
+    add("test accuracy", "test/accuracy", interval)
+    add("test macro F1", "test/f1_macro", "mean over classes")
+    add("test loss", "test/loss")
+    add("validation accuracy", "val/accuracy", "of the best epoch")
+    if (best := summary.get("best_epoch")) is not None:
+        found.append(("best epoch", f"{best + 1}", f"of {summary.get('epochs')}, by {summary.get('monitor')}"))
+    if (seconds := summary.get("train_seconds")) is not None:
+        speed = f"{summary.get('train_samples_per_second') or 0:,.0f} images/s"
+        found.append(("training time", duration(seconds), speed))
+    if (parameters := summary.get("parameters")) is not None:
+        found.append(("parameters", f"{parameters:,}", f"{summary.get('trainable_parameters', parameters):,} trained"))
+    return found
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 05 s` or `2 h 07 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 1:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{rest} s"
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def environment(summary: dict[str, Any]) -> dict[str, Any]:
+    """What the run had under it, a line each."""
+    hardware, git = summary["hardware"], summary["git"]
+    tracking = summary["tracking"] or {}
+    return {
+        "processor": f"{hardware['processor']} (threads: {hardware['threads']}, CPUs: {hardware['cpus']})",
+        "GPUs": ", ".join(hardware["gpus"]) or "none",
+        "processes": summary.get("world_size", 1),
+        "platform": hardware["platform"],
+        "Python": hardware["python"],
+        "packages": ", ".join(f"{name} {version}" for name, version in summary["packages"].items() if version),
+        "git": f"{git['commit']}{', with changes' if git['dirty'] else ''}" if git else "not a git checkout",
+        "seed": summary.get("seed"),
+        "data fingerprint": summary.get("data_fingerprint"),
+        "resumed": f"{summary.get('resumes', 0)} times",
+        **({"tracking": tracking.get("url") or tracking["id"]} if tracking.get("id") else {}),
+    }
+
+
+def _short(name: str, most: int = 11) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -1,0 +1,1 @@
+"""What a configuration may say: keys, types, ranges, names, and checks of several values together."""

@@ -1,0 +1,369 @@
+"""What no single value can tell: settings that exclude each other, and names that other files define.
+
+A check is a generator of (key, what is wrong); it runs if the sections that it reads have no mistakes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Set
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from settings import weight_files
+from settings.errors import UserError, nearest, unknown
+from settings.reading import files
+from settings.schema import albumentations_lines, image_files, names, recipes, signatures, transfer_modes
+from settings.schema.mistakes import wrong_values
+from settings.schema.net_arguments import ARGUMENTS
+from settings.schema.run_config import MONITORS, Settings
+from settings.schema.sections import Callbacks, Data, Model, Section
+from settings.schema.unknown_key import unknown_key
+from settings.world import ELSEWHERE, launched
+
+Key = tuple[str, ...]
+Mistakes = Iterator[tuple[Key, str]]
+DATA_TARGET = re.compile(r"datamodules(\.[A-Za-z_]\w*)+\.[A-Za-z_]\w*")
+CALLBACK_TARGET = re.compile(r"callbacks(\.[A-Za-z_]\w*)+\.[A-Za-z_]\w*")
+FILLED_IN = frozenset({"root", "data_dir"})  # by train.py, from data.root and paths.data
+FILLED_IN_NETS = frozenset({"num_classes", "in_chans", "in_channels", "pretrained", "weights"})
+FILLED_IN_OPERATIONS = frozenset({"num_classes", "attention"})
+SHARES = frozenset({"p", "padding"})  # of an operation: probabilities, and lengths as parts of the side
+
+
+def forbidden_targets(raw: Any, above: Key = ()) -> Mistakes:
+    """`_target_` names code to run: it stands only in data and in callbacks, and names only our folders."""
+    if isinstance(raw, list):
+        for index, value in enumerate(raw):
+            yield from forbidden_targets(value, (*above, str(index)))
+    if not isinstance(raw, Mapping):
+        return
+    for key, value in raw.items():
+        here = (*above, str(key))
+        if key in ("_partial_", "_args_", "_recursive_", "_convert_"):
+            yield here, " is not taken: only _target_ is, in data and in callbacks"
+        elif key == "_target_":
+            if above == ("data",):
+                allowed, example = DATA_TARGET, "datamodules.FILE.CLASS"
+            elif len(above) == 2 and above[0] == "callbacks":
+                allowed, example = CALLBACK_TARGET, "callbacks.FILE.CLASS"
+            else:
+                yield here, " is not taken here: code is named in data and in callbacks only"
+                continue
+            if not isinstance(value, str) or not allowed.fullmatch(value):
+                yield here, f"={value!r:.60} is not allowed: it must be {example}"
+        else:
+            yield from forbidden_targets(value, here)
+
+
+def foreign_arguments(raw: Mapping[str, Any]) -> Mistakes:
+    """Arguments that belong to classes: data sets, our nets, operations, a forker's callbacks."""
+    data, model, recipe, callbacks = (raw.get(key) for key in ("data", "model", "augment", "callbacks"))
+    transfer = raw.get("transfer")
+    if isinstance(data, Mapping) and _allowed(data, DATA_TARGET):
+        yield from _of_class(("data",), data, ours=_names(Data), filled_in=FILLED_IN)
+        yield from ((("data", name), text) for name, text in image_files.mistakes(data))
+    if isinstance(model, Mapping):
+        yield from _net_arguments(model)
+    if isinstance(transfer, Mapping):
+        yield from transfer_modes.mistakes(transfer)
+    if isinstance(recipe, Mapping):
+        yield from _operations(recipe)
+    for name, section in callbacks.items() if isinstance(callbacks, Mapping) else ():
+        if name in Callbacks.model_fields or section is None:
+            continue
+        if not isinstance(section, Mapping) or "_target_" not in section:
+            yield ("callbacks", name), unknown_key(("callbacks", name), siblings=Callbacks.model_fields)
+        elif _allowed(section, CALLBACK_TARGET):
+            yield from _of_class(("callbacks", name), section, ours=["_target_"])
+
+
+def _names(section: type[Section]) -> list[str]:
+    return [info.alias or name for name, info in section.model_fields.items()]
+
+
+def _allowed(section: Mapping[str, Any], pattern: re.Pattern[str]) -> bool:
+    target = section.get("_target_")
+    return isinstance(target, str) and pattern.fullmatch(target) is not None
+
+
+def _of_class(
+    above: Key,
+    section: Mapping[str, Any],
+    *,
+    ours: list[str],
+    target: str | None = None,
+    filled_in: frozenset[str] = frozenset(),
+) -> Mistakes:
+    """What a class would not take of a section; `ours` are keys of the section that are not its arguments."""
+    target = target or section["_target_"]
+    given = {key: value for key, value in section.items() if key not in ours}
+    try:
+        siblings = [*ours, *signatures.names(target, ours=filled_in)]
+        for name, text in signatures.mistakes(target, given, ours=filled_in):
+            keys = (*above, name)
+            yield keys, unknown_key(keys, siblings=siblings) if text is None else text
+    except signatures.NotFoundInSource as error:
+        yield (*above, "_target_"), str(error)
+
+
+def _net_arguments(model: Mapping[str, Any]) -> Mistakes:
+    name, source = model.get("name"), model.get("source")
+    given = {key: value for key, value in model.items() if key not in Model.model_fields}
+    if not isinstance(name, str) or source not in ("own", *names.LIBRARIES):
+        return
+    known = names.known(source)
+    if name not in known and (source != "timm" or name.split(".")[0] not in known):
+        yield ("model", "name"), f": {names.unknown_net(name, source=source)}"
+        return
+    arguments = model.get("arguments")
+    arguments = arguments if isinstance(arguments, Mapping) else {}
+    if source != "own":
+        for key in given:
+            keys = ("model", key)
+            close = nearest(key, Model.model_fields)
+            text = unknown_key(keys, siblings=Model.model_fields)
+            yield (
+                keys,
+                text if close else f"unknown key model.{key}; {source}'s own are model.arguments.{key}",
+            )
+        for key in FILLED_IN_NETS & set(arguments):
+            yield ("model", "arguments", key), " is filled in by the project"
+        return
+    if arguments:
+        key = next(iter(arguments))
+        yield ("model", "arguments"), f": {name}'s arguments are keys of model itself: model.{key}"
+    place, _ = names.nets()[name]
+    if place not in ARGUMENTS:
+        target = f"models.nets.{place.replace(':', '.')}"
+        filled_in = frozenset({"num_classes", "in_channels", "image_size"})
+        yield from _of_class(("model",), model, ours=list(Model.model_fields), target=target, filled_in=filled_in)
+        return
+    try:
+        ARGUMENTS[place].model_validate(given)
+    except ValidationError as error:
+        found: list[dict[str, Any]] = [dict(one) for one in error.errors()]
+        siblings = [*ARGUMENTS[place].model_fields, *Model.model_fields]
+        for one in found:
+            if one["type"] == "extra_forbidden":
+                keys = ("model", str(one["loc"][0]))
+                yield keys, unknown_key(keys, siblings=siblings, choice=name)
+        for inner, text in wrong_values(found, given).items():
+            yield ("model", *inner), text
+
+
+def _operations(recipe: Mapping[str, Any]) -> Mistakes:
+    known = names.operations()
+    for name, given in recipe.items():
+        if name[:1].isupper():
+            for key, text in albumentations_lines.mistakes(name, given if isinstance(given, Mapping) else {}):
+                yield ("augment", name, *([key] if key else [])), text
+            continue
+        if name not in known:
+            yield ("augment", name), unknown_key(("augment", name), siblings=known)
+            continue
+        if not isinstance(given, Mapping):
+            continue  # null drops the line; anything else is the schema's to report
+        yield from _of_class(("augment", name), given, ours=[], target=known[name], filled_in=FILLED_IN_OPERATIONS)
+        for key in SHARES & set(given):
+            value = given[key]
+            if isinstance(value, int | float) and not isinstance(value, bool) and not 0 <= value <= 1:
+                yield ("augment", name, key), f"={value}: must be from 0 to 1"
+        for key, text in recipes.out_of_range(known[name], given):
+            yield ("augment", name, key), text
+
+
+def _weights(config: Settings, written: Set[str]) -> Mistakes:
+    model, transfer = config.model, config.transfer
+    key = "pretrained" if model.pretrained else "weights"
+    shown = f"={'true' if model.pretrained else model.weights}"
+    if model.pretrained and model.weights not in ("none", "default"):
+        yield (
+            ("model", "pretrained"),
+            f"=true means weights=default, but model.weights={model.weights}; set one",
+        )
+    start = "default" if model.pretrained and model.weights == "none" else model.weights
+    if model.source == "own" and start == "default":
+        yield ("model", key), f"{shown}, but {model.name} has no default weights; give model.weights=FILE"
+    elif transfer.name == "scratch" and start != "none":
+        yield ("model", key), f"{shown}, but transfer=scratch starts without weights; add transfer=full"
+    elif transfer.name != "scratch" and start == "none" and not transfer.allow_random:
+        if "model.weights" in written:
+            fix = "name some, or add transfer.allow_random=true"
+            yield ("model", "weights"), f"=none, but transfer={transfer.name} starts from weights; {fix}"
+        elif model.source == "own":
+            fix = "give model.weights=FILE or transfer.allow_random=true"
+            yield ("transfer",), f"={transfer.name}: {model.name} has no default weights; {fix}"
+    if start.startswith(weight_files.PACKAGE):
+        try:
+            weight_files.locate(start)
+        except UserError as error:
+            yield ("model", "weights"), str(error).removeprefix("model.weights")
+    elif start.endswith(weight_files.ENDINGS) and not files.is_file(Path(start).expanduser()):
+        yield ("model", "weights"), f"={start}: there is no such file"
+    if model.weights_by_order and (start == "none" or not weight_files.is_file(start)):
+        yield ("model", "weights_by_order"), f"=true: only a file has tensors to pair by order; model.weights={start}"
+
+
+def _auxiliary(config: Settings, written: Set[str]) -> Mistakes:
+    if (
+        "loss.auxiliary_weight" in written
+        and config.model.source != "own"
+        and not config.model.arguments.get("aux_logits")
+    ):
+        yield (
+            ("loss", "auxiliary_weight"),
+            f"={config.loss.auxiliary_weight:g}: {config.model.name} has no auxiliary heads here; googlenet and "
+            "inception_v3 have them with model.arguments.aux_logits=true",
+        )
+
+
+def _image_size(config: Settings, written: Set[str]) -> Mistakes:
+    if config.model.source != "own" or config.model.name not in names.nets():
+        return
+    place, _ = names.nets()[config.model.name]
+    sizes = signatures.class_value(f"models.nets.{place.replace(':', '.')}", "image_sizes")
+    if sizes and config.data.image_size is not None and config.data.image_size not in sizes:
+        allowed = " or ".join(str(size) for size in sizes)
+        yield (
+            ("data", "image_size"),
+            f"={config.data.image_size}: {config.model.name} takes images of {allowed} pixels",
+        )
+
+
+def _subset(config: Settings, written: Set[str]) -> Mistakes:
+    data = config.data
+    if data.fraction < 1 and data.per_class is not None:
+        yield (
+            ("data", "per_class"),
+            f"={data.per_class} and data.fraction={data.fraction} exclude each other; set one",
+        )
+
+
+def _batches(config: Settings, written: Set[str]) -> Mistakes:
+    data, trainer = config.data, config.trainer
+    if trainer.processes is not None:
+        parts = trainer.processes * trainer.accumulate_grad_batches
+        if data.batch_size % parts:
+            near = max(parts, round(data.batch_size / parts) * parts)
+            how = f"must divide by {parts} (devices x nodes x accumulate_grad_batches), such as {near}"
+            if {"data.batch_size", "trainer.accumulate_grad_batches"} & written == {"trainer.accumulate_grad_batches"}:
+                yield ("trainer", "accumulate_grad_batches"), f": data.batch_size={data.batch_size} {how}"
+            else:
+                yield ("data", "batch_size"), f"={data.batch_size}: {how}"
+
+
+def _processes(config: Settings, written: Set[str]) -> Mistakes:
+    trainer, around = config.trainer, launched()
+    if around is not None:
+        typed = {"devices": trainer.devices, "num_nodes": trainer.num_nodes} if trainer.processes else {}
+        for key, count in (("devices", around.local_size), ("num_nodes", around.nodes)):
+            value = typed.get(key, count)
+            if (len(value) if isinstance(value, list) else value) != count:
+                where = "processes on this machine" if key == "devices" else "machines"
+                yield ("trainer", key), f"={value}: {around.launcher} started {count} {where}; leave it out"
+    elif trainer.num_nodes > 1 and not all(os.environ.get(name) for name in ELSEWHERE):
+        yield (
+            ("trainer", "num_nodes"),
+            f"={trainer.num_nodes}: start it with torchrun or srun, or set {', '.join(ELSEWHERE)} on each machine",
+        )
+    if trainer.strategy == "single_device" and trainer.processes not in (None, 1):
+        yield ("trainer", "strategy"), f"=single_device: {trainer.processes} processes need auto or ddp"
+
+
+def _forbidden_operations(config: Settings, written: Set[str]) -> Mistakes:
+    for index, name in enumerate(config.data.forbid):
+        if name[:1].isupper():
+            yield from ((("data", "forbid", str(index)), text) for _, text in albumentations_lines.mistakes(name, {}))
+        elif name not in names.operations():
+            yield ("data", "forbid", str(index)), f": {unknown('operation', name, names.operations())}"
+
+
+def _unwanted_operations(config: Settings, written: Set[str]) -> Mistakes:
+    for name, given in config.augment.items():
+        forbidden = sorted(names.effects(name) & set(config.data.forbid))
+        if forbidden and given is not None and f"augment.{name}" in written:
+            does = "" if forbidden[0] == name else f", which does {' and '.join(forbidden)}"
+            yield ("augment", name), f"{does}: {config.data.name} forbids it (data.forbid), as it changes the label"
+
+
+def _monitor(config: Settings, written: Set[str]) -> Mistakes:
+    if config.monitor not in MONITORS:
+        close = nearest(config.monitor, MONITORS)
+        yield ("monitor",), f"={config.monitor!r:.60} is not logged; nearest: {', '.join(close or MONITORS)}"
+        return
+    right = "min" if config.monitor.endswith("/loss") else "max"
+    if config.monitor_mode != right:
+        key = "monitor_mode" if "monitor_mode" in written or "monitor" not in written else "monitor"
+        yield (key,), f": {config.monitor} is best at its {right}imum; write monitor_mode={right}"
+
+
+def _schedule(config: Settings, written: Set[str]) -> Mistakes:
+    schedule, trainer = config.scheduler, config.trainer
+    if schedule.warmup_epochs > 0 and schedule.name == "one_cycle":
+        yield (
+            ("scheduler", "warmup_epochs"),
+            f"={schedule.warmup_epochs:g}: one_cycle warms up by itself (scheduler.peak_fraction); must be 0",
+        )
+    elif schedule.warmup_epochs >= trainer.max_epochs:
+        yield (
+            ("scheduler", "warmup_epochs"),
+            f"={schedule.warmup_epochs:g}: must be less than trainer.max_epochs={trainer.max_epochs}",
+        )
+
+
+def _trainer(config: Settings, written: Set[str]) -> Mistakes:
+    trainer = config.trainer
+    if trainer.gradient_clip_algorithm and trainer.gradient_clip_val is None:
+        yield (
+            ("trainer", "gradient_clip_algorithm"),
+            f"={trainer.gradient_clip_algorithm}: needs trainer.gradient_clip_val",
+        )
+    if trainer.compile and trainer.precision == "auto":
+        yield ("trainer", "compile"), "=true: trainer.precision=auto tries the net as it is; name a precision"
+    if trainer.min_epochs is not None and trainer.min_epochs > trainer.max_epochs:
+        yield (
+            ("trainer", "min_epochs"),
+            f"={trainer.min_epochs}: must be at most trainer.max_epochs={trainer.max_epochs}",
+        )
+    if trainer.min_steps is not None and -1 < trainer.max_steps < trainer.min_steps:
+        yield (
+            ("trainer", "min_steps"),
+            f"={trainer.min_steps}: must be at most trainer.max_steps={trainer.max_steps}",
+        )
+
+
+def _momentum(config: Settings, written: Set[str]) -> Mistakes:
+    optimizer = config.optimizer
+    if optimizer.name == "sgd" and optimizer.nesterov and optimizer.momentum == 0:
+        yield ("optimizer", "nesterov"), "=true: needs optimizer.momentum above 0, or nesterov=false"
+
+
+def _tracker(config: Settings, written: Set[str]) -> Mistakes:
+    if config.logger.name == "tensorboard" and find_spec("tensorboard") is None:
+        yield ("logger",), '=tensorboard: the package is not installed: pip install -e ".[tensorboard]"'
+
+
+CHECKS: dict[Callable[[Settings, Set[str]], Mistakes], frozenset[str]] = {
+    _weights: frozenset({"model", "transfer"}),
+    _auxiliary: frozenset({"model", "loss"}),
+    _image_size: frozenset({"model", "data"}),
+    _subset: frozenset({"data"}),
+    _batches: frozenset({"data", "trainer"}),
+    _processes: frozenset({"trainer"}),
+    _forbidden_operations: frozenset({"data"}),
+    _unwanted_operations: frozenset({"data"}),
+    recipes.mixing: frozenset({"data"}),
+    recipes.balance: frozenset({"data", "loss"}),
+    recipes.erasing: frozenset({"trainer", "augment"}),
+    _monitor: frozenset({"monitor", "monitor_mode"}),
+    _schedule: frozenset({"scheduler", "trainer"}),
+    _trainer: frozenset({"trainer"}),
+    _momentum: frozenset({"optimizer"}),
+    _tracker: frozenset({"logger"}),
+}
+"""Each check and the sections that it reads."""

@@ -1,0 +1,104 @@
+"""Names that a configuration may use, found without importing torch: nets, transfer modes and operations."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from settings.errors import nearest
+from settings.paths import ROOT
+
+LIBRARIES = ("torchvision", "timm")
+TORCH_HUB = ("hub", "torchhub", "torch_hub", "torch.hub")
+_REGISTERED = re.compile(r"^@register_model(?:\(\))?\s*\n(?:@.*\n)*def (\w+)", re.MULTILINE)
+
+
+def nets() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Our own nets: name -> ("file:Class", the arguments that the name stands for)."""
+    table: dict[str, tuple[str, dict[str, Any]]] = importlib.import_module("models.nets").NETS
+    return table
+
+
+def transfer_modes() -> dict[str, str]:
+    """Transfer modes: name -> "models.transfer.function"."""
+    table = importlib.import_module("models.transfer").MODES
+    return {name: f"{function.__module__}.{function.__name__}" for name, function in table.items()}
+
+
+@cache
+def operations() -> dict[str, str]:
+    """Augmentation operations of ours: name -> "datamodules.FOLDER.file.Class"; the tables are read, not imported."""
+    return {**_operations_of("batch"), **_operations_of("image")}
+
+
+def _operations_of(folder: str) -> dict[str, str]:
+    tree = ast.parse((ROOT / "datamodules" / folder / "__init__.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        target: ast.expr | None = node.target if isinstance(node, ast.AnnAssign) else None
+        if isinstance(node, ast.Assign):
+            target = node.targets[0]
+        if isinstance(target, ast.Name) and target.id == "OPERATIONS":
+            table = ast.literal_eval(node.value)  # type: ignore[attr-defined]
+            return {name: f"datamodules.{folder}.{place.replace(':', '.')}" for name, place in table.items()}
+    raise AssertionError(f"datamodules/{folder}/__init__.py has no dict literal OPERATIONS")
+
+
+_MIRRORS_AND_TURNS = frozenset({"horizontal_flip", "vertical_flip", "quarter_turn"})
+_UNDER_OTHER_NAMES = {
+    "D4": _MIRRORS_AND_TURNS,
+    "SquareSymmetry": _MIRRORS_AND_TURNS,
+    "Transpose": _MIRRORS_AND_TURNS,
+    "RandomRotate90": frozenset({"quarter_turn"}),
+}
+"""albumentations' classes that do what operations of ours do, or several of them."""
+
+
+def effects(operation: str) -> frozenset[str]:
+    """What an operation does, by its own name and ours: albumentations' HorizontalFlip is a horizontal_flip."""
+    ours = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", operation).lower()
+    return _UNDER_OTHER_NAMES.get(operation, frozenset()) | {operation, ours}
+
+
+@cache
+def library_nets(source: str) -> frozenset[str]:
+    """Classification nets that a library registers, read from its source: importing timm takes seconds."""
+    spec = importlib.util.find_spec(source)
+    if spec is None or not spec.submodule_search_locations:
+        return frozenset()
+    folder = Path(spec.submodule_search_locations[0]) / "models"
+    found = (_REGISTERED.findall(path.read_text(encoding="utf-8")) for path in folder.glob("*.py"))
+    return frozenset(name for names in found for name in names)
+
+
+def source_of(name: str) -> str | None:
+    """Where a bare net name is found first: own, torchvision, timm (with or without a tag), or nowhere."""
+    if name in nets():
+        return "own"
+    if name in library_nets("torchvision"):
+        return "torchvision"
+    return "timm" if name.split(".")[0] in library_nets("timm") else None
+
+
+def known(source: str) -> list[str]:
+    """All names of one source."""
+    return sorted(nets()) if source == "own" else sorted(library_nets(source))
+
+
+def unknown_net(name: str, *, source: str | None = None) -> str:
+    """Say that there is no such net, and which come near; our own first, then torchvision's, then timm's."""
+    if name in TORCH_HUB:
+        return (
+            f"model={name} is refused: torch.hub runs a repository's own code, whose folders (models, ...) would also "
+            "stand in for ours. Take its weights alone: model=NAME transfer=full model.weights=FILE, and "
+            "model.weights_by_order=true where its names are others"
+        )
+    pool = [source] if source else ["own", *LIBRARIES]
+    close = [near for one in pool for near in nearest(name, known(one))]
+    close = nearest(name, dict.fromkeys(close), n=4) or close
+    where = f" in {source}" if source else ""
+    return f"unknown model {name!r}{where}; nearest: {', '.join(close)}" if close else f"unknown model {name!r}{where}"

@@ -1,0 +1,251 @@
+"""The whole configuration: `Settings` is what a user may say, `RunConfig` what a run receives."""
+
+from __future__ import annotations
+
+import json
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, StringConstraints, model_validator
+
+from settings.schema import sections, transfer_arguments
+from settings.schema.net_arguments import ARGUMENTS
+from settings.schema.sections import Count, FolderName, NotNegative, Number, Part, Section, Text, Texts
+
+MONITORS = (
+    *("val/accuracy", "val/loss", "val/accuracy_macro", "val/f1_macro"),
+    *("train/accuracy", "train/loss"),
+)
+"""Metrics that the tasks log in every epoch; a new task's own are added here."""
+
+STRATEGIES = Literal[
+    "auto", "single_device", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false"
+]  # fmt: skip
+PRECISIONS = Literal[
+    "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true", "transformer-engine",
+    "transformer-engine-float16", "bf16", "16", "32", "64", 16, 32, 64, "auto",
+]  # fmt: skip
+Clock = Annotated[str, StringConstraints(pattern=r"^\d{2,}:\d{2}:\d{2}:\d{2}$")]
+
+NOT_TRAINER_ARGUMENTS = {
+    "logger": "logger=csv, logger=wandb or logger=tensorboard",
+    "callbacks": "callbacks.KEY",
+    "fast_dev_run": "debug=fast",
+    "overfit_batches": "data.overfit_batches",
+    "enable_checkpointing": "callbacks.checkpoint (a run always keeps its last and best)",
+    "enable_progress_bar": "callbacks.progress",
+    "default_root_dir": "paths.runs",
+    "use_distributed_sampler": "nothing (the data slices its batches by rank itself)",
+    "barebones": "callbacks=none",
+    "plugins": "trainer.precision and trainer.strategy",
+    "enable_autolog_hparams": "nothing (config.yaml is always logged)",
+    "model_registry": "model.name",
+}
+"""Arguments of lightning.Trainer that a run fills in itself, and what to use in their place."""
+
+
+class Trainer(Section):
+    """Plain arguments of lightning.Trainer; the last three are ours."""
+
+    max_epochs: Count = 20
+    min_epochs: Count | None = None
+    max_steps: Literal[-1] | Count = -1
+    min_steps: Count | None = None
+    max_time: Clock | dict[Literal["weeks", "days", "hours", "minutes", "seconds"], NotNegative] | None = None
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = "auto"
+    devices: Literal["auto", -1] | Count | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = 1
+    num_nodes: Count = 1
+    strategy: STRATEGIES = "auto"
+    sync_batchnorm: bool = False
+    precision: PRECISIONS = "32-true"
+    accumulate_grad_batches: Count = 1
+    gradient_clip_val: Annotated[Number, Field(gt=0)] | None = None
+    gradient_clip_algorithm: Literal["norm", "value"] | None = None
+    check_val_every_n_epoch: Count = 1
+    val_check_interval: Part = None
+    log_every_n_steps: Count = 50
+    limit_train_batches: Part = None
+    limit_val_batches: Part = None
+    limit_test_batches: Part = None
+    limit_predict_batches: Part = None
+    num_sanity_val_steps: Annotated[int, Field(ge=-1)] = 0
+    deterministic: bool | Literal["warn"] | None = None
+    benchmark: bool | None = None
+    inference_mode: bool = True
+    profiler: Literal["simple", "advanced", "pytorch"] | None = None
+    detect_anomaly: bool = False
+    enable_model_summary: bool = False
+    reload_dataloaders_every_n_epochs: Annotated[int, Field(ge=0)] = 0
+    channels_last: bool | None = None
+    compile: bool = False
+    process_timeout: Count = 1800
+
+    @model_validator(mode="after")
+    def _settle_layout(self) -> Trainer:
+        if self.channels_last is None and self.precision != "auto":  # which chooses it, too
+            self.channels_last = False
+        return self
+
+    @property
+    def processes(self) -> int | None:
+        """How many train together; None where only the machine can tell (auto, -1)."""
+        devices = len(self.devices) if isinstance(self.devices, list) else self.devices
+        return devices * self.num_nodes if isinstance(devices, int) and devices > 0 else None
+
+    def lightning_arguments(self) -> dict[str, Any]:
+        """What is passed to lightning.Trainer: all that is not null and not ours."""
+        return {
+            key: value
+            for key, value in self.model_dump(exclude={"channels_last", "compile", "process_timeout"}).items()
+            if value is not None
+        }
+
+    def computing_arguments(self) -> dict[str, Any]:
+        """Those that say how, not how long: what a second trainer needs to score the result of the first."""
+        return {key: value for key, value in self.lightning_arguments().items() if key in COMPUTING}
+
+
+COMPUTING = frozenset(
+    {"accelerator", "devices", "num_nodes", "strategy", "precision", "deterministic", "benchmark"}
+    | {"inference_mode", "limit_val_batches", "limit_test_batches", "limit_predict_batches"}
+)
+
+Optimizer = Annotated[
+    sections.SGD | sections.Adam | sections.AdamW | sections.RMSprop | sections.Adagrad | sections.Adadelta,
+    Field(discriminator="name"),
+]
+Scheduler = Annotated[
+    sections.Constant
+    | sections.Step
+    | sections.Exponential
+    | sections.InverseTime
+    | sections.Cosine
+    | sections.Linear
+    | sections.OneCycle
+    | sections.Plateau,
+    Field(discriminator="name"),
+]
+Logger = Annotated[sections.CSVLogger | sections.WandbLogger | sections.TensorBoardLogger, Field(discriminator="name")]
+
+
+class Settings(Section):
+    """All that configs/ and the command line may say, in the order in which config.yaml is written."""
+
+    experiment: str | None = None
+    debug: str | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    name: FolderName | None = None
+    test: bool = True
+    resume: Text | None = None
+    resume_allow: Texts = []
+    monitor: str = "val/accuracy"
+    monitor_mode: Literal["max", "min"] = "max"
+    traceback: bool = False
+    paths: sections.Paths = sections.Paths()
+    data: sections.Data = sections.Data(_target_="datamodules.digits.Digits")
+    model: sections.Model = sections.Model()
+    transfer: sections.Transfer = sections.Transfer()
+    augment: dict[str, dict[str, Any] | None] = {}
+    loss: sections.Loss = sections.Loss()
+    optimizer: Optimizer = sections.AdamW(lr=0.01)
+    scheduler: Scheduler = sections.OneCycle()
+    trainer: Trainer = Trainer()
+    callbacks: sections.Callbacks = sections.Callbacks()
+    logger: Logger = sections.CSVLogger()
+
+
+class RunConfig(Settings):
+    """A checked configuration, and where it came from."""
+
+    command: list[str] = Field([], exclude=True)
+    dropped_augment: list[str] = Field([], exclude=True)
+    run_folder: Path | None = Field(None, exclude=True)
+    parent: Path | None = Field(None, exclude=True)
+
+    @property
+    def kind(self) -> str:
+        """The folder that runs like this one share."""
+        return self.experiment or f"{self.data.name}-{self.model.name}"
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain values, enough to repeat the run; `config_from_plain` is the way back."""
+        plain = super().to_plain()
+        if self.model.source == "own":
+            del plain["model"]["arguments"]
+        return plain
+
+    def handed_over(self) -> str:
+        """The whole of it as JSON, for the other processes of the run; `taken_over` is the way back."""
+        beside = {"command": self.command, "dropped_augment": self.dropped_augment}
+        folders = [path and str(path) for path in (self.run_folder, self.parent)]
+        return json.dumps([{**self.to_plain(), **beside}, folders])
+
+    def to_yaml(self) -> str:
+        """The text of config.yaml."""
+        return yaml.safe_dump(self.to_plain(), sort_keys=False, allow_unicode=True)
+
+
+def config_from_plain(stored: Mapping[str, Any]) -> RunConfig:
+    """The configuration of an earlier run, checked again.
+
+    Raises:
+        pydantic.ValidationError: the file was changed, or comes from another version.
+    """
+    return RunConfig.model_validate(dict(stored))
+
+
+def taken_over(text: str) -> RunConfig:
+    """The configuration that another process of the run has handed over."""
+    values, folders = json.loads(text)
+    config = RunConfig.model_validate(values)
+    config.run_folder, config.parent = (path and Path(path) for path in folders)
+    return config
+
+
+def options(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The sections that an annotation allows: `Optimizer` gives SGD, Adam, ..."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in typing.get_args(annotation):
+        yield from options(inner)
+
+
+def fields_of(model: type[BaseModel], above: str = "") -> Iterator[str]:
+    """All dotted keys of a section, those of every choice of a group among them."""
+    for name, info in model.model_fields.items():
+        key = above + (info.alias or name)
+        yield key
+        for inner in options(info.annotation):
+            yield from fields_of(inner, key + ".")
+
+
+def all_keys() -> list[str]:
+    """Every key there is, whatever is chosen: what a mistyped one is compared with."""
+    nets = (f"model.{key}" for arguments in ARGUMENTS.values() for key in arguments.model_fields)
+    modes = (f"transfer.{key}" for mode in transfer_arguments.ARGUMENTS.values() for key in mode.model_fields)
+    return list(dict.fromkeys([*fields_of(Settings), *nets, *modes]))
+
+
+def text_keys() -> frozenset[str]:
+    """Keys whose values are paths or free text, taken literally on the command line."""
+    return frozenset(
+        {
+            "name",
+            "resume",
+            "paths.runs",
+            "paths.data",
+            "data.root",
+            "data.name",
+            "model.name",
+            "model.weights",
+        }
+        | {"logger.project", "logger.entity", "logger.group", "logger.notes"}
+    )
+
+
+def path_keys() -> frozenset[str]:
+    """Those of them that are paths for certain."""
+    return frozenset({"paths.runs", "paths.data", "data.root"})

@@ -1,0 +1,376 @@
+"""What a configuration may say: every key with its type and range. No torch: a typo answers at once.
+
+A forker's own data set, net, callback or operation adds nothing here: its signature is its schema.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+from settings.paths import ROOT
+from settings.schema import signatures
+
+_EXPONENT = re.compile(r"[+-]?\d+[eE][+-]?\d+")
+
+
+def _exponent(value: Any) -> Any:
+    """1e-3 is a number to everyone but YAML 1.1, which wants 1.0e-3."""
+    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
+
+
+def _text(value: str) -> str:
+    if "\0" in value or not value.strip():
+        raise ValueError("must not be empty (null means none)" if "\0" not in value else "must not hold a NUL")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be text in UTF-8") from None
+    return value
+
+
+def _folder_name(value: str) -> str:
+    """One folder name that every file system takes as it is."""
+    _text(value)
+    if "/" in value or value in (".", ".."):
+        raise ValueError("must be the name of one folder, without / and not . or ..")
+    if not value.isprintable() or len(value.encode()) > 200:
+        raise ValueError("must be the name of one folder: no control characters, at most 200 bytes")
+    return value
+
+
+def _as_path(value: Any) -> Any:
+    """Relative paths of a file start at the project's root; those of the command line are absolute by now."""
+    if not isinstance(value, str):
+        return value
+    _text(value)
+    return ROOT / (Path.home() / value[2:] if value == "~" or value.startswith("~/") else value)
+
+
+def one_or_several(value: Any) -> Any:
+    """`resume_allow=KEY` is as good as `resume_allow=[KEY]`."""
+    return [value] if isinstance(value, str) else value
+
+
+def _switch(value: Any) -> Any:
+    """`callbacks.ema=true` and `=false` are as good as `={}` and `=null`."""
+    return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+
+def _not_all_zero(values: list[float]) -> list[float]:
+    if not any(values):
+        raise ValueError("a list with a weight above 0")
+    return values
+
+
+def _one_or_three(values: list[float]) -> list[float]:
+    if len(values) not in (1, 3):
+        raise ValueError("a list of 1 or 3 numbers")
+    return values
+
+
+def _above_zero(value: Any) -> Any:
+    if value is not None and min(value if isinstance(value, list) else [value]) <= 0:
+        raise ValueError("more than 0")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_exponent)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+NotNegative = Annotated[Number, Field(ge=0)]
+Positive = Annotated[Number, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Statistic = Share | Annotated[list[Share], AfterValidator(_one_or_three)] | None
+Text = Annotated[str, AfterValidator(_text)]
+FolderName = Annotated[str, AfterValidator(_folder_name)]
+Texts = Annotated[list[Text], BeforeValidator(one_or_several)]
+AnyPath = Annotated[
+    Path,
+    BeforeValidator(_as_path),
+    PlainSerializer(lambda path: str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)),
+]
+Part = Annotated[int, Field(ge=1)] | Annotated[Number, Field(gt=0, le=1)] | None
+
+
+class Section(BaseModel):
+    """Strict: no unknown key, no text for a number, no true for 1, no NaN."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain values, as YAML and checkpoints hold them."""
+        return self.model_dump(by_alias=True)
+
+
+class Paths(Section):
+    """Where things lie."""
+
+    runs: AnyPath = ROOT / "runs"
+    data: AnyPath = ROOT / "data"
+
+
+class Loss(Section):
+    """What is minimised beside the cross-entropy."""
+
+    label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    class_weights: (
+        Literal["none", "balanced"] | Annotated[list[NotNegative], Field(min_length=1), AfterValidator(_not_all_zero)]
+    ) = "none"
+    auxiliary_weight: NotNegative = 0.3
+    l1: NotNegative = 0.0
+    l2: NotNegative = 0.0
+
+
+class Data(Section):
+    """A data set; any further key is an argument of its class."""
+
+    model_config = ConfigDict(extra="allow")
+    target: str = Field("datamodules.digits.Digits", alias="_target_")
+    name: FolderName = "digits"
+    root: AnyPath | None = None
+    batch_size: Count = 64
+    num_workers: Annotated[int, Field(ge=0, le=256)] = 0
+    persistent_workers: bool = True
+    worker_timeout: Count = 300
+    image_size: Annotated[int, Field(ge=1, le=8192)] | None = None
+    resize: Annotated[int, Field(ge=1, le=8192)] | None = None
+    interpolation: Literal["bilinear", "bicubic", "nearest"] | None = None
+    mean: Statistic = None
+    std: Annotated[Statistic, AfterValidator(_above_zero)] = None
+    val_fraction: Annotated[Number, Field(gt=0, lt=1)] = 0.1
+    split_seed: Annotated[int, Field(ge=0)] = 0
+    fraction: Annotated[Number, Field(gt=0, le=1)] = 1.0
+    per_class: Count | None = None
+    test_images: Count | None = None
+    test_views: Literal["centre", "flip", "flip_shift"] = "centre"
+    overfit_batches: Annotated[int, Field(ge=0)] = 0
+    balance: Literal["none", "oversample"] = "none"
+    standardize: Literal["none", "featurewise", "zca"] = "none"
+    forbid: list[str] = []
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The class's own arguments, ready to be passed on."""
+        return signatures.convert(self.target, self.model_extra or {})
+
+    def feeding_arguments(self) -> dict[str, Any]:
+        """What every data set is asked for: batches, splits, subset."""
+        return self.model_dump(
+            include={
+                *("batch_size", "num_workers", "persistent_workers", "worker_timeout", "val_fraction", "split_seed"),
+                *("fraction", "per_class", "test_images", "test_views", "overfit_batches", "balance"),
+            }
+        )
+
+    def image_preparation(self) -> dict[str, Any]:
+        """The user's word on it beside the size; None is no word."""
+        return self.model_dump(include={"resize", "interpolation", "mean", "std"})
+
+
+class Model(Section):
+    """A net; any further key is an argument of a net of our own."""
+
+    model_config = ConfigDict(extra="allow")
+    name: FolderName = "resnet20"
+    source: Literal["own", "torchvision", "timm"] = "own"
+    weights: Text = "none"
+    weights_by_order: bool = False
+    pretrained: bool = False
+    in_channels: Literal[1, 3] | None = None
+    arguments: dict[str, Any] = {}
+
+    def net_arguments(self) -> dict[str, Any]:
+        """Arguments of the net's constructor beside classes, channels and size."""
+        return dict(self.model_extra or {}) if self.source == "own" else dict(self.arguments)
+
+
+class Transfer(Section):
+    """Which weights the training starts from and which of them train; any further key is the mode's own."""
+
+    model_config = ConfigDict(extra="allow")
+    name: str = "scratch"
+    allow_random: bool = False
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The mode's own arguments, ready to be passed on."""
+        from settings.schema.transfer_arguments import convert
+
+        return convert(self.name, self.model_extra or {})
+
+
+class _Optimizer(Section):
+    lr: Positive
+    weight_decay: NotNegative = 0.0
+
+
+Memory = Annotated[Number, Field(ge=0, lt=1)]
+Betas = Annotated[list[Memory], Field(min_length=2, max_length=2)]
+
+
+class SGD(_Optimizer):  # noqa: D101
+    name: Literal["sgd"] = "sgd"
+    lr: Positive = 0.1
+    momentum: Memory = 0.9
+    nesterov: bool = False
+
+
+class Adam(_Optimizer):  # noqa: D101
+    name: Literal["adam"] = "adam"
+    lr: Positive = 1e-3
+    betas: Betas = [0.9, 0.999]
+    eps: Positive = 1e-8
+
+
+class AdamW(Adam):  # noqa: D101
+    name: Literal["adamw"] = "adamw"  # type: ignore[assignment]
+    weight_decay: NotNegative = 0.05
+
+
+class RMSprop(_Optimizer):  # noqa: D101
+    name: Literal["rmsprop"] = "rmsprop"
+    lr: Positive = 1e-3
+    alpha: Memory = 0.99
+    momentum: Memory = 0.0
+    eps: Positive = 1e-8
+
+
+class Adagrad(_Optimizer):  # noqa: D101
+    name: Literal["adagrad"] = "adagrad"
+    lr: Positive = 0.01
+    eps: Positive = 1e-10
+
+
+class Adadelta(_Optimizer):  # noqa: D101
+    name: Literal["adadelta"] = "adadelta"
+    lr: Positive = 1.0
+    rho: Memory = 0.9
+    eps: Positive = 1e-6
+
+
+class _Schedule(Section):
+    warmup_epochs: NotNegative = 0
+    restart: bool = False
+
+
+class Constant(_Schedule):  # noqa: D101
+    name: Literal["constant"] = "constant"
+
+
+class Step(_Schedule):  # noqa: D101
+    name: Literal["step"] = "step"
+    every_epochs: Count = 10
+    gamma: Annotated[Number, Field(gt=0, le=1)] = 0.1
+
+
+class Exponential(_Schedule):  # noqa: D101
+    name: Literal["exponential"] = "exponential"
+    gamma: Annotated[Number, Field(gt=0, le=1)] = 0.9
+
+
+class InverseTime(_Schedule):  # noqa: D101
+    name: Literal["inverse_time", "inverse_time_compound"] = "inverse_time"
+    decay: NotNegative = 0.1
+    per: Literal["epoch", "step"] = "epoch"
+
+
+class Cosine(_Schedule):  # noqa: D101
+    name: Literal["cosine"] = "cosine"
+    final_fraction: Share = 0.0
+
+
+class Linear(_Schedule):  # noqa: D101
+    name: Literal["linear"] = "linear"
+    final_fraction: Share = 0.0
+
+
+class OneCycle(_Schedule):  # noqa: D101
+    name: Literal["one_cycle"] = "one_cycle"
+    peak_fraction: Annotated[Number, Field(gt=0, lt=1)] = 0.3
+    start_fraction: Annotated[Number, Field(gt=0, le=1)] = 0.04
+    final_fraction: Share = 1e-4
+
+
+class Plateau(_Schedule):  # noqa: D101
+    name: Literal["plateau"] = "plateau"
+    factor: Annotated[Number, Field(gt=0, lt=1)] = 0.1
+    patience: Annotated[int, Field(ge=0)] = 5
+    threshold: NotNegative = 1e-4
+    min_fraction: Share = 0.0
+
+
+class EarlyStopping(Section):  # noqa: D101
+    patience: Annotated[int, Field(ge=0)] = 10
+    min_delta: NotNegative = 0.0
+    stopping_threshold: Number | None = None
+
+
+class EMA(Section):  # noqa: D101
+    decay: Memory = 0.999
+    every_n_steps: Count = 1
+    start_step: Annotated[int, Field(ge=0)] = 0
+
+
+class LearningRate(Section):  # noqa: D101
+    every_n_steps: Count = 50
+
+
+class Checkpoint(Section):  # noqa: D101
+    every_n_steps: Count | None = None
+
+
+class Finite(Section):  # noqa: D101
+    every_n_steps: Count = 50
+
+
+class Report(Section):  # noqa: D101
+    hardest: Annotated[int, Field(ge=0, le=500)] = 24
+    augmented: Annotated[int, Field(ge=0, le=50)] = 6
+
+
+class Callbacks(Section):
+    """Ours; any further key is a callback of the forker's: a mapping with `_target_` and its arguments."""
+
+    model_config = ConfigDict(extra="allow")
+    early_stopping: Annotated[EarlyStopping | None, BeforeValidator(_switch)] = None
+    ema: Annotated[EMA | None, BeforeValidator(_switch)] = None
+    learning_rate: Annotated[LearningRate | None, BeforeValidator(_switch)] = LearningRate()
+    checkpoint: Checkpoint = Checkpoint()
+    finite: Finite = Finite()
+    progress: bool = True
+    features_once: bool = True
+    report: Annotated[Report | None, BeforeValidator(_switch)] = Report()
+
+    def to_plain(self) -> dict[str, Any]:
+        """Sections by name; arguments of the forker's callbacks as their constructors want them."""
+        plain = super().to_plain()
+        for name, given in (self.model_extra or {}).items():
+            if given is not None:
+                own = {key: value for key, value in given.items() if key != "_target_"}
+                plain[name] = {
+                    "_target_": given["_target_"],
+                    **signatures.convert(given["_target_"], own),
+                }
+        return plain
+
+
+class CSVLogger(Section):  # noqa: D101
+    name: Literal["csv"] = "csv"
+
+
+class WandbLogger(Section):  # noqa: D101
+    name: Literal["wandb"] = "wandb"
+    project: Text = "lightbox"
+    entity: Text | None = None
+    group: Text | None = None
+    tags: Texts = []
+    notes: Text | None = None
+    images: bool = True
+
+
+class TensorBoardLogger(Section):  # noqa: D101
+    name: Literal["tensorboard"] = "tensorboard"
+    images: bool = True

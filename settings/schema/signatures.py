@@ -1,0 +1,261 @@
+"""Checks arguments against the signature of a class that a YAML names, by its source: nothing is imported.
+
+So a forker's own data set, callback, net or operation is as strictly checked as ours, without a schema, and a
+configuration can never run code by naming it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Union
+
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from settings.errors import nearest
+from settings.paths import ROOT
+from settings.schema.mistakes import expectation, needed, show
+
+STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+PATH: Any = typing.Annotated[Path, BeforeValidator(lambda value: Path(value) if isinstance(value, str) else value)]
+SIMPLE: dict[str, Any] = {
+    **{
+        "int": int,
+        "float": float,
+        "str": str,
+        "bool": bool,
+        "None": None,
+        "Path": PATH,
+        "Any": Any,
+        "object": Any,
+    },
+    **{"list": list, "List": list, "Sequence": list, "Iterable": list, "tuple": list, "Tuple": list},
+    **{"dict": dict, "Dict": dict, "Mapping": dict},
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One keyword of a constructor; `annotation` is a type for pydantic, `Any` where there is none."""
+
+    name: str
+    annotation: Any
+    required: bool
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its values are text or a path (or null), and so taken literally on the command line."""
+        options = typing.get_args(self.annotation) if typing.get_origin(self.annotation) is Union else ()
+        return self.annotation in (str, PATH) or (
+            bool(options) and all(option in (str, PATH, type(None)) for option in options)
+        )
+
+    @property
+    def is_path(self) -> bool:
+        """Whether it asks for a path."""
+        return self.annotation is PATH or PATH in typing.get_args(self.annotation)
+
+
+class NotFoundInSource(LookupError):
+    """A dotted name that does not lead to a class; the message says how far it leads."""
+
+
+def parameters(target: str) -> dict[str, Parameter] | None:
+    """The keyword arguments of `target`'s constructor; None if it takes any (`**kwargs`).
+
+    Of a function only those behind the `*` count: what stands before is filled in by the caller.
+
+    Args:
+        target: `folder.file.Class` or `folder.file.function`, inside the project.
+
+    Raises:
+        NotFoundInSource: there is no such file, class or function.
+    """
+    function = _function(target)
+    init = function or _constructor(target)
+    if init is None:
+        return {}
+    if init.args.kwarg is not None:
+        return None
+    positional = [] if function else [*init.args.posonlyargs, *init.args.args][1:]
+    plain = len(positional) - len(init.args.defaults)
+    found = [(arg, index < plain) for index, arg in enumerate(positional)]
+    found += [(arg, given is None) for arg, given in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True)]
+    return {arg.arg: Parameter(arg.arg, _annotation(arg.annotation), needed) for arg, needed in found}
+
+
+def mistakes(
+    target: str, arguments: Mapping[str, Any], *, ours: frozenset[str] = frozenset()
+) -> Iterator[tuple[str, str | None]]:
+    """Yield (argument, what is wrong) for all that `target` would not take; None for an unknown argument.
+
+    Args:
+        target: `folder.file.Class`.
+        arguments: what it would be called with.
+        ours: parameters that the project itself fills in.
+
+    Raises:
+        NotFoundInSource: there is no such class.
+    """
+    known = parameters(target)
+    if known is None:
+        return
+    for name, value in arguments.items():
+        if name not in known or name in ours:
+            yield name, None
+            continue
+        try:
+            _adapter(target, name).validate_python(value)
+        except ValidationError as error:
+            texts = [expectation(dict(one)) for one in error.errors()]
+            yield name, f"={show(value)}: {needed(texts, value)}"
+    for name, parameter in known.items():
+        if parameter.required and name not in arguments and name not in ours:
+            yield name, f" is needed: {target} has no default for it"
+
+
+def names(target: str, *, ours: frozenset[str] = frozenset()) -> list[str]:
+    """The arguments that a configuration may give to `target`."""
+    return [name for name in parameters(target) or {} if name not in ours]
+
+
+def convert(target: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Checked arguments as the constructor wants them: text becomes a path where it asks for one."""
+    known = parameters(target) or {}
+    return {
+        name: _adapter(target, name).validate_python(value) if name in known else value
+        for name, value in arguments.items()
+    }
+
+
+@cache
+def _adapter(target: str, name: str) -> TypeAdapter[Any]:
+    known = parameters(target)
+    assert known is not None
+    return TypeAdapter(known[name].annotation, config=STRICT)
+
+
+def class_value(target: str, name: str) -> Any:
+    """A plain class attribute of `target`, such as a net's `image_sizes`; None if there is none."""
+    for body in (node.body for node in _ancestry(target)):
+        for statement in body:
+            named: ast.expr | None = statement.target if isinstance(statement, ast.AnnAssign) else None
+            if isinstance(statement, ast.Assign):
+                named = statement.targets[0]
+            if isinstance(named, ast.Name) and named.id == name and getattr(statement, "value", None) is not None:
+                try:
+                    return ast.literal_eval(statement.value)  # type: ignore[attr-defined]
+                except ValueError:
+                    return None
+    return None
+
+
+def _function(target: str) -> ast.FunctionDef | None:
+    module, _, name = target.rpartition(".")
+    found = (node for node in _module(module).body if isinstance(node, ast.FunctionDef) and node.name == name)
+    return next(found, None)
+
+
+def _constructor(target: str) -> ast.FunctionDef | None:
+    for node in _ancestry(target):
+        for statement in node.body:
+            if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
+                return statement
+    return None
+
+
+@cache
+def _ancestry(target: str) -> tuple[ast.ClassDef, ...]:
+    """The class and those of its base classes that lie in the project, nearest first."""
+    module, _, name = target.rpartition(".")
+    tree = _module(module)
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    if name not in classes:
+        close = nearest(name, classes)
+        hint = f"; nearest: {', '.join(close)}" if close else ""
+        raise NotFoundInSource(f"={target}: {module.replace('.', '/')}.py has no class {name}{hint}")
+    imported = {
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level
+        for alias in node.names
+    }
+    chain = [classes[name]]
+    for base in classes[name].bases:
+        if isinstance(base, ast.Name) and base.id != name:
+            above = f"{module}.{base.id}" if base.id in classes else imported.get(base.id, "")
+            if above and (ROOT / above.split(".")[0]).is_dir():
+                chain += _ancestry(above)
+    return tuple(chain)
+
+
+def _module(module: str) -> ast.Module:
+    path = ROOT.joinpath(*module.split("."))
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    if not file.is_file():
+        close = nearest(path.name, [other.stem for other in path.parent.glob("*.py")])
+        hint = f"; nearest: {', '.join(close)}" if close else ""
+        raise NotFoundInSource(f"={module}: there is no file {module.replace('.', '/')}.py{hint}")
+    try:
+        return ast.parse(file.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise NotFoundInSource(f"={module}: {file.name} is not valid Python ({error})") from error
+
+
+def _annotation(node: ast.expr | None) -> Any:
+    """Turn the source of an annotation into a type; what is not plain data becomes Any."""
+    if isinstance(node, ast.Constant):
+        if isinstance(node.value, str):
+            return _annotation(ast.parse(node.value, mode="eval").body)
+        return None if node.value is None else Any
+    if isinstance(node, ast.Name | ast.Attribute):
+        return SIMPLE.get(node.id if isinstance(node, ast.Name) else node.attr, Any)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return Union[_annotation(node.left), _annotation(node.right)]  # noqa: UP007 (from values, not from source)
+    if isinstance(node, ast.Subscript):
+        origin = node.value.id if isinstance(node.value, ast.Name) else getattr(node.value, "attr", "")
+        inside = list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]
+        if origin == "Annotated":
+            return _bounded(inside[0], inside[1:])
+        if origin == "Literal":
+            return Literal[tuple(ast.literal_eval(value) for value in inside)]  # type: ignore[misc]
+        if origin in ("Optional", "Union"):
+            options = [_annotation(value) for value in inside]
+            return Union.__getitem__((*options, *([None] * (origin == "Optional"))))
+        outer = SIMPLE.get(origin, Any)
+        if outer is list:  # YAML has no tuples
+            same = len(inside) == 1 or (isinstance(inside[-1], ast.Constant) and inside[-1].value is ...)
+            return list[_annotation(inside[0])] if same else list  # type: ignore[misc]
+        if outer is dict and len(inside) == 2:
+            return dict[_annotation(inside[0]), _annotation(inside[1])]  # type: ignore[misc]
+        return outer
+    return Any
+
+
+_LIMITS = re.compile(r"(?:(?P<low>\S+) (?P<above><=?) )?x(?: (?P<sign><=?|>=?) (?P<limit>\S+))?")
+
+
+def _bounded(node: ast.expr, notes: list[ast.expr]) -> Any:
+    """A type with the range that a note such as "0 <= x < 1" gives it; other notes are for other readers."""
+    annotation = _annotation(node)
+    for note in notes:
+        found = (
+            _LIMITS.fullmatch(note.value) if isinstance(note, ast.Constant) and isinstance(note.value, str) else None
+        )
+        if found is None:
+            continue
+        limits: dict[str, Any] = {}
+        for sign, limit in ((found["above"] or "").replace("<", ">"), found["low"]), (found["sign"], found["limit"]):
+            if limit is not None:
+                number = float(limit)
+                limits[_FIELD[sign]] = int(number) if number.is_integer() else number
+        annotation = typing.Annotated[annotation, Field(**limits)]
+    return annotation
+
+
+_FIELD = {">": "gt", ">=": "ge", "<": "lt", "<=": "le"}

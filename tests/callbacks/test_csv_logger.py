@@ -1,0 +1,55 @@
+"""metrics.csv survives kills and resumes."""
+
+import csv
+from pathlib import Path
+
+from callbacks.loggers.csv_logger import CsvLog
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_figures_of_one_step_share_a_row_and_new_columns_keep_old_rows(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    log = CsvLog(path)
+    log.log_metrics({"epoch": 0, "val/loss": 0.5}, step=10)
+    log.log_metrics({"epoch": 0, "train/loss": 0.25}, step=10)
+    log.log_metrics({"epoch": 1, "lr": 0.1}, step=20)
+    log.log_metrics({"val/loss": 0.125}, step=20)
+    assert read(path) == [
+        {"epoch": "0", "step": "10", "val/loss": "0.5", "train/loss": "0.25", "lr": ""},
+        {"epoch": "1", "step": "20", "val/loss": "0.125", "train/loss": "", "lr": "0.1"},
+    ]
+
+
+def test_every_row_is_on_disk_as_soon_as_it_is_logged(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    log = CsvLog(path)
+    for step in range(5):
+        log.log_metrics({"train/loss": step / 2}, step=step)
+        assert [row["step"] for row in read(path)] == [str(done) for done in range(step + 1)]
+
+
+def test_a_resume_drops_only_what_came_after_the_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    log = CsvLog(path)
+    for step in (10, 20, 30):
+        log.log_metrics({"train/loss": float(step)}, step=step)
+    with path.open("a") as file:
+        file.write(",1")  # the row of step 10,000, cut short by a kill
+    resumed = CsvLog(path, keep_until=20)
+    resumed.log_metrics({"train/loss": 31.0}, step=30)
+    assert [(row["step"], row["train/loss"]) for row in read(path)] == [
+        ("10", "10.0"),
+        ("20", "20.0"),
+        ("30", "31.0"),
+    ]
+
+
+def test_a_new_run_starts_afresh(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    CsvLog(path).log_metrics({"train/loss": 1.0}, step=1)
+    CsvLog(path).log_metrics({"train/loss": 2.0}, step=1)
+    assert [row["train/loss"] for row in read(path)] == ["2.0"]
