@@ -62,6 +62,8 @@ def run(job: Evaluation) -> dict[str, float]:
     with joined() as processes:
         device = processes.device(job.device)
         members = load_members(job.run, device)
+        if not scores_classes(members):
+            return evaluate_other(job, members, processes)
         config = data_config(members[0].run.checkpoint["config"], job.data)
         images, facts = load_images(job, config, members)
         facts["members"] = check_members(job, images, members, config, facts["data_fingerprint"])
@@ -89,6 +91,69 @@ def run(job: Evaluation) -> dict[str, float]:
                 command=job.command,
             )
     return metrics
+
+
+def scores_classes(members: Sequence[Member]) -> bool:
+    """Whether the members tell one class an image, which is scored in more ways than other tasks are."""
+    from models.tasks import task_class
+
+    return all(task_class(member.run.checkpoint["task"]).predicts == "class" for member in members)
+
+
+def evaluate_other(job: Evaluation, members: Sequence[Member], processes: Any) -> dict[str, float]:
+    """Score a run of another task by the task's own metrics.
+
+    Raises:
+        UserError: what only a classification can be asked for; or data that do not fit.
+    """
+    from engine.run_folder import results_folder
+    from engine.task_evaluation import evaluate_task
+    from models.weights import checkpoint_file, read_checkpoint
+    from settings.preprocessing import Preprocessing
+    from train import build_task, load_data
+
+    member = members[0]
+    name = member.run.checkpoint["task"]
+    asked = {
+        "run": len(members) > 1,
+        "views": job.views != "centre",
+        **{key: bool(getattr(job, key)) for key in ("corruptions", "attack", "curves", "shortcut")},
+        "torchrun": processes.world > 1,
+    }
+    if refused := [key for key, wanted in asked.items() if wanted]:
+        raise UserError(f"{', '.join(refused)}: not for task={name}, whose single run is scored in one process")
+    config = data_config(member.run.checkpoint["config"], job.data)
+    config.model.weights, config.trainer.compile = "none", False  # the checkpoint has the weights
+    data = load_data(config, for_scoring=job.other_data)
+    if tuple(data.class_names) != tuple(member.run.class_names):
+        raise UserError(f"the data have the classes {', '.join(data.class_names)}; the run knows others")
+    preprocessing = Preprocessing.from_dict(member.run.checkpoint["preprocessing"])
+    feeding = {**config.data.feeding_arguments(), "batch_size": job.batch_size or config.data.batch_size}
+    data.configure(seed=config.seed, preprocessing=preprocessing, **feeding)
+    data.setup()
+    if job.split not in data.splits:
+        raise UserError(f"split={job.split}: there are no such images; there is {', '.join(data.splits)}")
+    task = build_task(config, data, preprocessing)
+    task.load_state_dict(read_checkpoint(checkpoint_file(member.path))["state_dict"])
+    data.splits["test"] = data.splits[job.split]
+    arguments = {**config.trainer.computing_arguments(), "devices": 1, "num_nodes": 1, "strategy": "auto"}
+    if job.device != "auto":
+        arguments["accelerator"] = job.device
+    return evaluate_task(
+        results_folder(output_folder(job, members)),
+        task,
+        data,
+        split=job.split,
+        arguments=arguments,
+        facts={
+            "run": member.name,
+            "task": name,
+            "data": {"name": config.data.name},
+            "data_fingerprint": data.fingerprint(),
+            "preprocessing": preprocessing.to_dict(),
+        },
+        command=job.command,
+    )
 
 
 def load_members(paths: Sequence[Path], device: Any) -> list[Member]:

@@ -73,8 +73,8 @@ def fit_and_test(config: "RunConfig", members: "Members") -> dict[str, float]:
             record=record,
             arguments=config.trainer.lightning_arguments(),
             callbacks=config.callbacks.to_plain(),
-            monitor=config.monitor,
-            monitor_mode=config.monitor_mode,
+            monitor=config.watched[0],
+            monitor_mode=config.watched[1],
             loggers=build_loggers(
                 record=record, logger=config.logger.to_plain(), config=config.to_plain(), step=start.step
             ),
@@ -121,11 +121,13 @@ def load_data(config: "RunConfig", *, for_scoring: bool = False) -> Any:
     """
     from importlib import import_module
 
+    from models.tasks import task_class
     from settings.runs import rooted
 
     module, _, name = config.data.target.rpartition(".")
     root = None if config.data.root is None else rooted(config.data.root)
     data = getattr(import_module(module), name)(root=root, data_dir=rooted(config.paths.data), **config.data.arguments)
+    data.target = task_class(config.chosen_task).targets
     data.for_scoring = for_scoring
     data.prepare_data()
     return data
@@ -162,7 +164,7 @@ def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -
         net.compile()
     card = {
         "schema": 1,
-        "task": data.task,
+        "task": config.chosen_task,
         "model": net_arguments,
         "class_names": list(data.class_names),
         "preprocessing": preprocessing.to_dict(),
@@ -170,7 +172,7 @@ def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -
         "data_fingerprint": data.fingerprint(),
         "config": config.to_plain(),
     }
-    task = task_class(data.task)(
+    task = task_class(config.chosen_task)(
         net=net,
         class_names=data.class_names,
         optimizer=config.optimizer.to_plain(),
@@ -185,7 +187,8 @@ def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -
         monitor_mode=config.monitor_mode,
         channels_last=bool(config.trainer.channels_last),
         card=card,
-        **loss_arguments(config, data),
+        loss=loss_arguments(config, data),
+        metrics=config.metrics,
     )
     if data.asks_net:
         size = preprocessing.image_size
@@ -218,8 +221,12 @@ def loss_arguments(config: "RunConfig", data: Any) -> dict[str, Any]:
     """The section `loss`, with a number a class in place of the word for it."""
     from models.losses import choose_class_weights
 
-    weights = choose_class_weights(config.loss.class_weights, data.class_counts())
-    return {**config.loss.to_plain(), "class_weights": weights}
+    loss = config.loss.to_plain()
+    if config.loss.class_weights != "none":
+        loss["class_weights"] = choose_class_weights(config.loss.class_weights, data.class_counts())
+    else:
+        loss["class_weights"] = None
+    return loss
 
 
 def run_folder(config: "RunConfig") -> Any:
@@ -241,12 +248,18 @@ def facts(config: "RunConfig", task: Any) -> dict[str, Any]:
         "command": command_line(config.command),
         "experiment": config.experiment,
         "monitor": config.monitor,
+        "metric_modes": metric_modes(config, task),
         "parent": None if config.parent is None else str(config.parent),
         "parameters": sum(parameter.numel() for parameter in parameters),
         "trainable_parameters": task.freezing.trainable_parameters,
         "world_size": config.trainer.processes,
         "data_fingerprint": task.card["data_fingerprint"],
     }
+
+
+def metric_modes(config: "RunConfig", task: Any) -> dict[str, str]:
+    """Metric -> which end of it is good, for whatever shows or ranks them: the task's, and the monitor's."""
+    return {**task.metrics, str(config.monitor).partition("/")[2]: str(config.monitor_mode)}
 
 
 def keep_inputs(record: Any, config: "RunConfig", data: Any, task: Any) -> None:

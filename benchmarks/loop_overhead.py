@@ -149,8 +149,8 @@ def ours(images: Tensor, targets: Tensor) -> float:
                 record=record,
                 arguments=config.trainer.lightning_arguments(),
                 callbacks=config.callbacks.to_plain(),
-                monitor=config.monitor,
-                monitor_mode=config.monitor_mode,
+                monitor=config.watched[0],
+                monitor_mode=config.watched[1],
                 loggers=build_loggers(
                     record=record, logger=config.logger.to_plain(), config=config.to_plain(), step=None
                 ),

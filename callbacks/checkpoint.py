@@ -124,14 +124,23 @@ class BestCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Save if this epoch is the best so far; one that ended without validation is not compared."""
         refuse_non_finite(trainer, pl_module)
-        metrics = dict(pl_module.figures)
-        if self._monitor not in metrics:
+        metrics = dict(pl_module.epoch_metrics)
+        value = pl_module.monitored()
+        if value is None:
+            self._refuse_missing(trainer, metrics)
             return
+        metrics.setdefault(self._monitor, value)
         sign = 1.0 if self._mode == "max" else -1.0
-        score = (sign * metrics[self._monitor], -metrics.get("val/loss", 0.0))
+        score = (sign * value, -metrics.get("val/loss", 0.0))
         if self.best is None or score > self.best:
             self.best, self.epoch, self.metrics = score, _epoch(trainer), metrics
             trainer.save_checkpoint(self._path)
+
+    def _refuse_missing(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+        """Raise UserError in the first validated epoch if nothing has logged the monitor."""
+        if self.best is None and any(name.startswith("val/") for name in metrics):
+            logged = sorted({*metrics, *trainer.callback_metrics})
+            raise UserError(f"monitor={self._monitor}: nothing logs it; logged are {', '.join(logged)}")
 
     def state_dict(self) -> dict[str, Any]:
         """Best score, its epoch and its metrics; free of folders, so that a run can move."""

@@ -41,9 +41,10 @@ class Patience(EarlyStopping):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Compare, if there is something new."""
-        if self.monitor in pl_module.figures:
+        value = pl_module.monitored()
+        if value is not None:
             # Of a run that was stopped between a validation and its epoch's end, Lightning does not know it any more.
-            trainer.callback_metrics.setdefault(self.monitor, torch.tensor(pl_module.figures[self.monitor]))
+            trainer.callback_metrics.setdefault(self.monitor, torch.tensor(value))
             super().on_train_epoch_end(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SHOWN = ("train/loss", "val/loss", "val/accuracy")
-"""Metrics of the line, where the task reports them; of one that is not made every epoch, the last."""
-
 LONGEST_PAUSE = 2.0
 """Seconds after which the bar moves in any case, so that it is alive with nets of a step a second."""
 
@@ -43,9 +40,13 @@ class Progress(Callback):
         self._started = self._refreshed = 0.0
         self._first_batch = 0
         self._counted = (0, 0.0)
+        self._watched: tuple[str, ...] = ()
+        """Metrics of the line beside the training loss; of one that is not made every epoch, the last."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock, and open the bar."""
+        task: Any = pl_module
+        self._watched = tuple(dict.fromkeys(("val/loss", f"val/{next(iter(task.metrics))}", task.monitor)))
         self._started = self._refreshed = time.perf_counter()
         self._first_batch = _batches_done(trainer)
         self._line_due = False
@@ -69,7 +70,7 @@ class Progress(Callback):
         self._refreshed = now
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         latest = f"loss {float(loss) * trainer.accumulate_grad_batches:.4f}" if loss is not None else ""
-        self._move(trainer, f"{_epoch(trainer)}  {latest}{_metrics(trainer, ('val/loss', 'val/accuracy'))}")
+        self._move(trainer, f"{_epoch(trainer)}  {latest}{_metrics(trainer, self._watched)}")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that a line is due: callbacks come before the task, which has not reported the epoch yet."""
@@ -99,7 +100,7 @@ class Progress(Callback):
             return
         self._line_due = False
         epoch, rest = self._epoch_words
-        line = f"{epoch}{_metrics(trainer, SHOWN)}{rest}"
+        line = f"{epoch}{_metrics(trainer, ('train/loss', *self._watched))}{rest}"
         log.info(line)
         if self._bar is None:
             print(line, flush=True)

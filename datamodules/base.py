@@ -4,7 +4,7 @@ A data set is a subclass with a few class attributes and `sources`; see `digits.
 run wants of it (batch size, validation cut, recipe, preprocessing) comes by `configure`, so that a subclass
 never repeats it.
 
-This version holds single-label, 8-bit images.
+Images are 8-bit; what they are labelled with, see `targets.py`.
 """
 
 import itertools
@@ -26,7 +26,8 @@ from datamodules.randomness import generator, key
 from datamodules.sources.arrays import ArraySource
 from datamodules.sources.per_image import PerImage, changed
 from datamodules.sources.source import Source
-from datamodules.transforms import fit_to, normalise
+from datamodules.targets import are_masks, text
+from datamodules.transforms import fit_masks, fit_to, normalise
 from datamodules.views import VIEWS_OF_FITTED
 from settings.errors import UserError
 from settings.preprocessing import Preprocessing
@@ -59,6 +60,9 @@ class ImageDataModule(lightning.LightningDataModule):
     """
 
     task: ClassVar[str] = "classification"
+    """What is learnt where `task` chooses nothing else."""
+    targets: ClassVar[tuple[str, ...]] = ("labels",)
+    """What it can be learnt from; `target` is the one that `sources` gives."""
     in_memory: ClassVar[bool] = True
     """Whether the images are arrays, which need no worker; else they are files, decoded to size in the workers."""
     for_scoring: bool = False
@@ -73,6 +77,7 @@ class ImageDataModule(lightning.LightningDataModule):
         super().__init__()
         self.root = root
         self.data_dir = data_dir
+        self.target = self.targets[0]
         self.configure()
 
     def prepare_data(self) -> None:
@@ -180,16 +185,20 @@ class ImageDataModule(lightning.LightningDataModule):
         return self._fingerprint
 
     def class_counts(self) -> list[int]:
-        """Return the number of training images of each class, whatever `balance` draws of them."""
+        """Return the number of training images of each class, whatever `balance` draws of them.
+
+        Of an image with several classes the rarest one counts; see `targets.strata`.
+        """
         self.setup()
-        return self.splits["train"].targets.bincount(minlength=len(self.class_names)).tolist()
+        classes = len(self.class_names)
+        return self.splits["train"].strata.bincount(minlength=classes)[:classes].tolist()
 
     def split_table(self) -> Iterable[tuple[str, str, str]]:
-        """Yield (file key, class name, split) of every image in use."""
+        """Yield (file key, class names, split) of every image in use."""
         self.setup()
         for split, source in self.splits.items():
-            for name, target in zip(source.keys, source.targets.tolist(), strict=True):
-                yield name, self.class_names[target], split
+            for name, target in zip(source.keys, source.targets, strict=True):
+                yield name, text(target, self.class_names), split
 
     def train_dataloader(self) -> DataLoader:
         """Return the keyed loader: where the trainer stands, or without one epoch after epoch."""
@@ -214,7 +223,7 @@ class ImageDataModule(lightning.LightningDataModule):
             seed=self.seed,
             with_epoch=features is None and (not self.in_memory or bool(self.image_recipe)),
             position=position,
-            balanced=self.splits["train"].targets if self.balance == "oversample" else None,
+            balanced=self.splits["train"].strata if self.balance == "oversample" else None,
         )
         reader = self._training_reader() if features is None else features
         workers = self.num_workers if batches.with_epoch else 0
@@ -246,8 +255,8 @@ class ImageDataModule(lightning.LightningDataModule):
 
     def evaluation_batch(self, batch: Batch) -> Batch:
         """Return uint8 ``(B, C, H, W)`` images as the net reads them; nothing random."""
-        images, targets = batch
-        return normalise(self.fit(images), self.effective_preprocessing), targets
+        images, targets = self.fit_batch(batch)
+        return normalise(images, self.effective_preprocessing), targets
 
     def _test_batch(self, batch: Batch) -> Batch:
         views = VIEWS_OF_FITTED[self.test_views](self.fit(batch[0])).flatten(0, 1)
@@ -261,14 +270,22 @@ class ImageDataModule(lightning.LightningDataModule):
 
     def augmented_batch(self, batch: Batch, *, step: int, rank: int = 0) -> Batch:
         """Return what `train_batch` normalises: uint8 images, and targets, shares of the classes if mixed."""
-        images, targets = batch
-        images = self.fit(images)
+        images, targets = self.fit_batch(batch)
+        return self._augmented(images, targets, generator(self.seed, "recipe", step, rank))
+
+    def _augmented(
+        self, images: torch.Tensor, targets: torch.Tensor, draws: torch.Generator, *, without_net: bool = False
+    ) -> Batch:
+        """Apply the recipe, perhaps without what asks the net; masks move with their images."""
         if not self.recipe:
             return images, targets
-        draws = generator(self.seed, "recipe", step, rank)
+        masks = None
+        if are_masks(targets):  # an image has no label then, but operations that mix want one
+            masks, targets = targets, torch.zeros(len(images), dtype=torch.int64, device=images.device)
         for operation in self.recipe:
-            images, targets, _ = operation(images, targets, generator=draws)
-        return images, targets
+            if not (without_net and getattr(operation, "asks_net", False)):
+                images, targets, masks = operation(images, targets, generator=draws, masks=masks)
+        return images, targets if masks is None else masks
 
     def try_recipe(self) -> None:
         """Put two images of noise through the recipe: what does not fit their size is told before a run begins.
@@ -288,10 +305,12 @@ class ImageDataModule(lightning.LightningDataModule):
         images = torch.randint(
             256, (2, how.channels, how.image_size, how.image_size), dtype=torch.uint8, generator=draws
         )
-        targets = torch.zeros(2, dtype=torch.int64)
-        for operation in self.recipe:
-            if not getattr(operation, "asks_net", False):
-                images, targets, _ = operation(images, targets, generator=draws)
+        targets = {
+            "labels": torch.zeros(2, dtype=torch.int64),
+            "multilabels": torch.zeros(2, len(self.class_names)),
+            "masks": torch.zeros(2, how.image_size, how.image_size, dtype=torch.int64),
+        }[self.target]
+        self._augmented(images, targets, draws, without_net=True)
 
     @property
     def asks_net(self) -> bool:
@@ -313,6 +332,15 @@ class ImageDataModule(lightning.LightningDataModule):
         if not self.in_memory or (self._must_fit and tuple(images.shape[1:]) == self._net_shape):
             return images
         return fit_to(images, self.effective_preprocessing)
+
+    def fit_batch(self, batch: Batch) -> Batch:
+        """Bring images to the size and channels that the net reads, and their masks to int64 of that size."""
+        images, targets = batch
+        if are_masks(targets):
+            if self.in_memory and self._must_fit:
+                targets = fit_masks(targets, self.effective_preprocessing)
+            targets = targets.long()
+        return self.fit(images), targets
 
     def augmentation_draws(self, *, images: int, draws: int) -> tuple[list[Batch], list[str]]:
         """Draw the augmentation of a few training images, to be looked at.
@@ -337,8 +365,7 @@ class ImageDataModule(lightning.LightningDataModule):
 
     def plain_batch(self, split: str, chosen: torch.Tensor) -> Batch:
         """Return the images of a split at ``chosen`` as they are evaluated, before normalisation."""
-        images, targets = self._evaluation_reader(split)[chosen]
-        return self.fit(images), targets
+        return self.fit_batch(self._evaluation_reader(split)[chosen])
 
     def training_images(self) -> Iterator[torch.Tensor]:
         """Yield all training images as they are evaluated, float32 normalised, in batches."""
@@ -370,13 +397,13 @@ class ImageDataModule(lightning.LightningDataModule):
     def _arrays(self, split: str) -> Source:
         """The arrays of a split, brought to the net's size once where they stay small; else each batch is, by `fit`."""
         source = self.splits[split]
-        if not (isinstance(source, ArraySource) and self._must_fit):
+        if not (isinstance(source, ArraySource) and self._must_fit) or are_masks(source.targets):
             return source
         if len(source) * math.prod(self._net_shape) > FITTED_AT_MOST:
             return source
         if split not in self._fitted:
             images = torch.cat([fit_to(part, self.effective_preprocessing) for part in source.images.split(1024)])
-            self._fitted[split] = ArraySource(images, source.targets, source.keys)
+            self._fitted[split] = ArraySource(images, source.targets, source.keys, strata=source.strata)
         return self._fitted[split]
 
     @property
@@ -416,13 +443,13 @@ class ImageDataModule(lightning.LightningDataModule):
         if "val" in sources:
             val = sources["val"]
         else:
-            held_out = splits.assign(train.keys, train.targets, self.val_fraction, self.split_seed)
+            held_out = splits.assign(train.keys, train.strata, self.val_fraction, self.split_seed)
             train, val = train.subset((~held_out).nonzero()[:, 0]), train.subset(held_out.nonzero()[:, 0])
         before = len(train)
         if self.fraction < 1 or self.per_class is not None:
             kept = splits.subset(
                 train.keys,
-                train.targets,
+                train.strata,
                 fraction=self.fraction,
                 per_class=self.per_class,
                 split_seed=self.split_seed,
@@ -436,7 +463,7 @@ class ImageDataModule(lightning.LightningDataModule):
         cut = {"train": train, "val": val}
         if (test := sources.get("test")) is not None:
             if self.test_images is not None:
-                test = test.subset(splits.sample(test.keys, test.targets, self.test_images, self.split_seed))
+                test = test.subset(splits.sample(test.keys, test.strata, self.test_images, self.split_seed))
             cut["test"] = test
         for split, source in cut.items():
             if not len(source):

@@ -4,7 +4,7 @@ Paths are relative to the CSV's folder. Without a split column the images are sp
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from datamodules.image_files import ImageFiles
 from datamodules.sources.listing import Listing, list_csv
@@ -12,7 +12,7 @@ from settings.errors import UserError
 
 
 class CsvFile(ImageFiles):
-    """Images of the CSV file ``root``.
+    """Images of the CSV file ``root``; a column `labels` with `a|b` gives each image a set of labels.
 
     Args:
         root: the file.
@@ -27,6 +27,8 @@ class CsvFile(ImageFiles):
         cache_side: short side at which it keeps them for training crops; see `ImageFiles`.
         group_by: regular expression that names what must stay in one split.
     """
+
+    targets: ClassVar[tuple[str, ...]] = ("labels", "multilabels")
 
     def __init__(
         self,
@@ -69,4 +71,4 @@ class CsvFile(ImageFiles):
             raise UserError(
                 f"data.root={self.root}: must be a CSV file with the columns file,label or file,label,split"
             )
-        return list_csv(self.root)
+        return list_csv(self.root, several=self.target == "multilabels")

@@ -20,7 +20,9 @@ from datamodules.base import ImageDataModule
 from datamodules.sources.cache import PictureCache
 from datamodules.sources.checking import Seen, check_files, in_two_splits
 from datamodules.sources.files import FileSource
-from datamodules.sources.listing import Listing, matched, natural
+from datamodules.sources.listing import Listing, matched, natural, label_set
+from datamodules.targets import images_of_classes
+from datamodules.targets import strata as strata_of
 from datamodules.sources.near import near_pairs
 from datamodules.sources.packed import PackedStrings
 from datamodules.sources.pictures import Refused, check_header
@@ -119,17 +121,18 @@ class ImageFiles(ImageDataModule):
         self._count = len(listing.keys)
         if "train" in listing.splits and not self.for_scoring:
             trained = {
-                label
+                name
                 for label, split, reason in zip(listing.labels, listing.splits, reasons, strict=True)
                 if split in ("train", "") and reason is None
+                for name in self._names(label)
             }
             for index, label in enumerate(listing.labels):
-                if label not in trained and reasons[index] is None:
+                if not trained.issuperset(self._names(label)) and reasons[index] is None:
                     reasons[index] = "class that train does not have"
         listing = listing.without(reasons)
         self._seen = [one for one, reason in zip(seen, reasons, strict=True) if reason is None]
         self._sizes = np.array([one.size for one in self._seen], dtype=np.int64)
-        self.class_names = tuple(sorted(set(listing.labels), key=natural))
+        self.class_names = tuple(sorted({name for label in listing.labels for name in self._names(label)}, key=natural))
         if len(self.class_names) < (1 if self.for_scoring else 2):
             self.refuse_too_many_bad_files(self._unreadable)
             raise UserError(
@@ -145,12 +148,19 @@ class ImageFiles(ImageDataModule):
         listing = self.listing
         assert listing is not None
         index = {name: number for number, name in enumerate(self.class_names)}
-        targets = torch.tensor([index[label] for label in listing.labels], dtype=torch.int64)
-        listing.splits = self._all_split(listing, targets)
+        if self.target == "multilabels":
+            targets = torch.zeros(len(listing.labels), len(index))
+            for row, label in enumerate(listing.labels):
+                targets[row, [index[name] for name in label_set(label)]] = 1
+        else:
+            targets = torch.tensor([index[label] for label in listing.labels], dtype=torch.int64)
+        strata = strata_of(targets)
+        listing.splits = self._all_split(listing, strata)
         source = FileSource(
             folder=self.folder,
             keys=PackedStrings.pack(listing.keys),
             targets=targets,
+            strata=strata,
             sizes=self._sizes,
             scaled=self.scaled_decode,
             cache=PictureCache(folder=self.cache, side=self.cache_side) if self.cache else None,
@@ -162,6 +172,10 @@ class ImageFiles(ImageDataModule):
                 found[split] = source.subset(torch.tensor(members))
         self._say(listing, found)
         return found
+
+    def _names(self, label: str) -> list[str]:
+        """The class names in a cell of the list."""
+        return label_set(label) if self.target == "multilabels" else [label]
 
     def split_table(self) -> Iterable[tuple[str, str, str]]:
         """Yield (file, class name, split) of every image in use, then what was left out and why."""
@@ -259,7 +273,7 @@ class ImageFiles(ImageDataModule):
 
     def _say(self, listing: Listing, found: dict[str, FileSource]) -> None:
         counts = {
-            split: torch.bincount(source.targets, minlength=len(self.class_names)) for split, source in found.items()
+            split: images_of_classes(source.targets, len(self.class_names)) for split, source in found.items()
         }
         first = next(iter(found))  # train, but for data that are scored only
         named = sorted(zip(counts[first].tolist(), self.class_names, strict=True), key=lambda one: -one[0])

@@ -17,9 +17,9 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from datamodules.randomness import balanced_order, permutation
+from datamodules.targets import PADDING, blanked
 from settings.errors import OUT_OF_MEMORY, WorkerFailed
 
-PADDING = -1
 WORKER_TIMEOUT = 300
 """Seconds without a batch after which workers are given up."""
 
@@ -43,7 +43,7 @@ class TrainBatches(Sampler[Any]):
             the indices into workers.
         position: gives (epoch, number of batches to skip); asked when the first batch is, not before,
             because a trainer knows where it resumes only then.
-        balanced: targets of all images, int64 ``(size,)``, where each class shall be drawn equally often.
+        balanced: one class an image, int64 ``(size,)``, where each class shall be drawn equally often.
     """
 
     def __init__(
@@ -119,9 +119,9 @@ class Padded:
         return len(self.source)
 
     def __getitem__(self, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return images uint8 ``(B, C, H, W)`` and targets int64 ``(B,)``."""
+        """Return images uint8 ``(B, C, H, W)`` and their targets."""
         images, targets = self.source[indices.clamp_min(0)]
-        return images, targets.masked_fill(indices == PADDING, PADDING)
+        return images, blanked(targets, indices == PADDING)
 
 
 class BatchLoader(DataLoader[Any]):

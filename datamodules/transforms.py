@@ -23,17 +23,26 @@ def fit_to(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
     Returns:
         uint8 ``(B, channels, image_size, image_size)``; the input itself where nothing has to change.
     """
+    return with_channels(_fitted(images, preprocessing, preprocessing.interpolation), preprocessing.channels)
+
+
+def fit_masks(masks: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
+    """Bring masks ``(B, H, W)`` to ``(B, image_size, image_size)`` as `fit_to` does their images, to the nearest pixel."""
+    return _fitted(masks[:, None], preprocessing, "nearest-exact")[:, 0]
+
+
+def _fitted(images: torch.Tensor, preprocessing: Preprocessing, interpolation: str) -> torch.Tensor:
     height, width = images.shape[-2:]
     size = preprocessing.image_size
-    if min(height, width) != preprocessing.resize or (height, width) != (size, size):
-        # Imported where it is used: torchvision costs a second, and most runs train at the data's own size.
-        from torchvision.transforms.v2 import InterpolationMode
-        from torchvision.transforms.v2 import functional as v2
+    if min(height, width) == preprocessing.resize and (height, width) == (size, size):
+        return images
+    # Imported where it is used: torchvision costs a second, and most runs train at the data's own size.
+    from torchvision.transforms.v2 import InterpolationMode
+    from torchvision.transforms.v2 import functional as v2
 
-        interpolation = InterpolationMode(preprocessing.interpolation)
-        images = v2.resize(images, [preprocessing.resize], interpolation=interpolation, antialias=True)
-        images = v2.center_crop(images, [size, size])
-    return with_channels(images, preprocessing.channels)
+    mode = InterpolationMode(interpolation)
+    images = v2.resize(images, [preprocessing.resize], interpolation=mode, antialias=True)
+    return v2.center_crop(images, [size, size])
 
 
 def normalise(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:

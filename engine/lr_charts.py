@@ -33,11 +33,10 @@ def comparison_chart(curves: Sequence[LossCurve], *, title: str) -> Figure:
     figure, axes = _figure(title)
     for curve, colour in zip(curves, COLOURS, strict=False):
         smoothed = [value for value in curve.smoothed if math.isfinite(value)]
-        accuracy = curve.metrics.get("val/accuracy")
-        after = "diverged" if accuracy is None else f"val/accuracy {accuracy:.3f}"
+        after = "diverged" if curve.score is None else f"{curve.score[0]} {curve.score[1]:.3f}"
         steps = range(1, len(smoothed) + 1)
         axes.plot(steps, smoothed, color=colour, linewidth=1.6, label=f"{curve.rates[0]:g}: {after}")
-        if accuracy is None and smoothed:
+        if curve.score is None and smoothed:
             axes.plot(steps[-1], smoothed[-1], marker="x", color=colour, markersize=9)
     axes.set(xlabel="step", ylabel="training loss, running mean", ylim=_range([curve.smoothed for curve in curves]))
     axes.legend(frameon=False, fontsize=9, title="learning rate, held constant", title_fontsize=9, alignment="left")

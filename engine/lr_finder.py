@@ -30,13 +30,20 @@ class LossCurve:
         rates: learning rate of each step that was made.
         losses: mean training loss of each step's images, before the step.
         past: share of the past in the running mean.
-        metrics: of the validation images afterwards, where they were looked at.
+        metrics: of the validation images afterwards, where they were looked at; the task's first metric in front.
+        mode: which end of that one is good, `max` or `min`.
     """
 
     rates: list[float]
     losses: list[float]
     past: float
     metrics: dict[str, float] = field(default_factory=dict)
+    mode: str = "max"
+
+    @property
+    def score(self) -> tuple[str, float] | None:
+        """Name and value of the first metric; None where the rate diverged."""
+        return next(iter(self.metrics.items()), None)
 
     @property
     def smoothed(self) -> list[float]:
@@ -46,9 +53,12 @@ class LossCurve:
     def said(self) -> str:
         """What a rate that was held constant came to, in one line."""
         line = f"lr {self.rates[0]:g}: loss {self.smoothed[-1]:.4f} after {len(self.losses)} steps, "
-        if not self.metrics:
-            return line + "diverged"
-        return f"{line}val/accuracy {self.metrics['val/accuracy']:.4f}, val/loss {self.metrics['val/loss']:.4f}"
+        found = ", ".join(f"{name} {value:.4f}" for name, value in self._shown().items())
+        return line + (found or "diverged")
+
+    def _shown(self) -> dict[str, float]:
+        first = [] if self.score is None else [self.score[0]]
+        return {name: self.metrics[name] for name in dict.fromkeys([*first, "val/loss"]) if name in self.metrics}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,8 +166,9 @@ def compare_rates(
             metrics: dict[str, float] = {}
             if all(map(math.isfinite, follow.losses)):
                 trainer.validate(trained, datamodule=data, verbose=False)
-                metrics = {key: value for key, value in trained.figures.items() if key.startswith("val/")}  # type: ignore[union-attr, operator]
-        curves.append(replace(follow.curve, metrics=metrics))
+                metrics = {key: value for key, value in trained.epoch_metrics.items() if key.startswith("val/")}  # type: ignore[union-attr, operator]
+        modes: dict[str, str] = task.metrics  # type: ignore[assignment]
+        curves.append(replace(follow.curve, metrics=metrics, mode=next(iter(modes.values()))))
     return curves
 
 
@@ -192,11 +203,15 @@ def suggest(rates: Sequence[float], smoothed: Sequence[float]) -> Suggestion | N
 
 
 def best_rate(curves: Sequence[LossCurve]) -> float | None:
-    """The rate whose weights had the best validation accuracy, ties by the loss; None where all diverged."""
-    sound = [curve for curve in curves if curve.metrics]
-    if not sound:
-        return None
-    return max(sound, key=lambda curve: (curve.metrics["val/accuracy"], -curve.metrics["val/loss"])).rates[0]
+    """The rate whose weights were best by the task's first metric, ties by the loss; None where all diverged."""
+
+    def goodness(curve: LossCurve) -> tuple[float, float]:
+        assert curve.score is not None
+        value = curve.score[1]
+        return value if curve.mode == "max" else -value, -curve.metrics["val/loss"]
+
+    sound = [curve for curve in curves if curve.score is not None]
+    return max(sound, key=goodness).rates[0] if sound else None
 
 
 def range_said(curve: LossCurve, steps: int, suggestion: Suggestion | None) -> list[str]:

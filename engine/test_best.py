@@ -7,7 +7,7 @@ from lightning import LightningDataModule, LightningModule, Trainer
 
 from callbacks.bad_files import BadFiles
 from callbacks.checkpoint import read_checkpoint
-from callbacks.scores import TestScores
+from callbacks.tested_images import CollectTested
 from callbacks.signals import HoldSignals, Stopped
 from engine.launcher import process_arguments
 from engine.resume import Start
@@ -15,7 +15,6 @@ from engine.run_folder import RunRecord
 from engine.step_overhead import keep_steps_lean
 from engine.trainer import Training
 from models.analysis.class_scores import confusion
-from models.analysis.metrics import wilson_interval
 from settings.errors import UserError
 from settings.runs import has_checkpoint
 
@@ -58,19 +57,19 @@ def score_best(
     if not best.is_file():
         raise UserError(f"{record.folder}: stopped before the first checkpoint; there is nothing to test")
     metrics = dict(training.best.metrics)
-    report, scores = training.report, None
+    report, tested = training.report, None
     if test and "test" not in data.splits:
         print("no test: there are no test images; the metrics are those of validation", flush=True)
     elif test:
         task.load_state_dict(read_checkpoint(best)["state_dict"])
-        scores = TestScores(
+        tested = CollectTested(
             hardest=report.hardest if report else 0,
             mean=task.card["preprocessing"]["mean"],
             std=task.card["preprocessing"]["std"],
         )
         tester = Trainer(
             **process_arguments(record.members, arguments),
-            callbacks=[scores, HoldSignals(record.signals), BadFiles(record)],
+            callbacks=[tested, HoldSignals(record.signals), BadFiles(record)],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -78,21 +77,22 @@ def score_best(
             use_distributed_sampler=False,
         )
         tester.test(task, datamodule=data, verbose=False)
-        found = {key: value for key, value in task.figures.items() if key.startswith("test/")}
+        found = {key: value for key, value in task.epoch_metrics.items() if key.startswith("test/")}
         metrics.update(found)
         for logger in training.trainer.loggers:
             logger.log_metrics(found, step=training.trainer.global_step)
-        if len(training.trainer.loggers) > 1:
+        if len(training.trainer.loggers) > 1 and tested.labels is not None:
             from callbacks.loggers.wandb_logger import log_confusion
 
-            counts = confusion(*scores.labels, len(task.class_names))
+            counts = confusion(*tested.labels, len(task.class_names))
             log_confusion(training.trainer.loggers, counts, task.class_names, step=training.trainer.global_step)
-        count = len(scores.labels[0])  # fewer than there are under trainer.limit_test_batches
-        low, high = wilson_interval(metrics["test/accuracy"], count)
-        record.update(**{"test/accuracy_interval": [low, high]})
+        first = f"test/{next(iter(task.metrics))}"
+        interval = task.interval(metrics, tested.count)  # fewer than there are under trainer.limit_test_batches
+        if interval is not None:
+            record.update(**{f"{first}_interval": list(interval)})
+        around = "" if interval is None else f"95 % interval {interval[0]:.4f} to {interval[1]:.4f}, "
         print(
-            f"test/accuracy {metrics['test/accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f}, {count} images) "
-            f"of epoch {(training.best.epoch or 0) + 1}",
+            f"{first} {metrics[first]:.4f} ({around}{tested.count} images) of epoch {(training.best.epoch or 0) + 1}",
             flush=True,
         )
     trainer = training.trainer
@@ -106,7 +106,7 @@ def score_best(
         train_samples_per_second=training.throughput.samples_per_second,
     )
     if report and trainer.is_global_zero:
-        report.write(record, task, data, scores)
+        report.write(record, task, data, tested)
     for logger in trainer.loggers:
         logger.finalize("success")
     if len(trainer.loggers) > 1:

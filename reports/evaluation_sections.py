@@ -128,9 +128,9 @@ def confusion_section(
         behind = ((each.targets == true) & (each.predicted == guess)).nonzero()[:, 0]
         surest = behind[each.confidence[behind].argsort(descending=True, stable=True)][:EXAMPLES].tolist()
         title = f"{class_names[true]} taken for {class_names[guess]}: {len(behind)}"
-        shown = _tiles(surest, each, probs, pictures)
+        shown = _tiles(surest, each, probs, class_names, pictures)
         rows.append((title, torch.stack([one.image for one in shown])))
-        parts.append(f"<h3>{page.escape(title)}</h3>{page.tiles(shown, class_names, images.paths)}")
+        parts.append(f"<h3>{page.escape(title)}</h3>{page.tiles(shown, images.paths)}")
     if rows:
         record_figure(record, "confusions", evaluation_charts.rows_of_images(rows))
     return page.section(
@@ -167,14 +167,18 @@ def image_sections(
         "Easiest images": (order[::-1][:SHOWN], "Lowest loss first; more rows in easiest.csv."),
     }
     return [
-        page.section(title, page.tiles(_tiles(chosen, each, probs, pictures), class_names, images.paths), note=note)
+        page.section(title, page.tiles(_tiles(chosen, each, probs, class_names, pictures), images.paths), note=note)
         for title, (chosen, note) in titled.items()
         if chosen
     ]
 
 
 def _tiles(
-    indices: Sequence[int], each: PerImage, probs: Tensor, pictures: Callable[[Sequence[int]], Tensor]
+    indices: Sequence[int],
+    each: PerImage,
+    probs: Tensor,
+    class_names: Sequence[str],
+    pictures: Callable[[Sequence[int]], Tensor],
 ) -> list[HardImage]:
     if not indices:
         return []
@@ -182,10 +186,10 @@ def _tiles(
         HardImage(
             index=index,
             image=picture.cpu(),
-            true=int(each.targets[index]),
-            predicted=int(each.predicted[index]),
-            true_probability=probs[index, each.targets[index]].item(),
-            predicted_probability=each.confidence[index].item(),
+            true=f"{class_names[int(each.targets[index])]} {probs[index, each.targets[index]].item():.0%}",
+            predicted="the same"
+            if each.correct[index]
+            else f"{class_names[int(each.predicted[index])]} {each.confidence[index].item():.0%}",
             loss=each.loss[index].item(),
         )
         for index, picture in zip(indices, pictures(indices), strict=True)

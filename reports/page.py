@@ -81,7 +81,7 @@ def pictures(files: Mapping[str, Path | bytes], *, kind: str = "chart") -> str:
     return f'<div class="{"charts" if kind == "chart" else "sheets"}">\n{chr(10).join(found)}\n</div>' if found else ""
 
 
-def class_table(scores: Sequence[ClassScore]) -> str:
+def class_table(scores: Sequence[ClassScore], *, of: str = "images") -> str:
     """Precision, recall, F1 and support of each class, and their means over the classes that occur."""
 
     def row(name: str, values: Iterable[float | None], support: int, kind: str = "") -> str:
@@ -95,10 +95,10 @@ def class_table(scores: Sequence[ClassScore]) -> str:
     ]
     rows = [row(score.name, (score.precision, score.recall, score.f1), score.support) for score in scores]
     rows.append(row("mean", means, sum(score.support for score in scores), ' class="mean"'))
-    return table(("class", "precision", "recall", "F1", "images"), rows)
+    return table(("class", "precision", "recall", "F1", of), rows)
 
 
-def confusions_table(counts: Tensor, class_names: Sequence[str], *, most: int = 10) -> str:
+def confusions_table(counts: Tensor, class_names: Sequence[str], *, most: int = 10, of: str = "images") -> str:
     """The mistakes that are made most often, one a row; nothing where there are none."""
     mistakes = counts.clone()
     mistakes.fill_diagonal_(0)
@@ -110,29 +110,19 @@ def confusions_table(counts: Tensor, class_names: Sequence[str], *, most: int = 
         for true, guess in found
     ]
     return (
-        f"<h3>Most frequent mistakes</h3>{table(('true', 'taken for', 'images', 'of the class'), rows)}" if rows else ""
+        f"<h3>Most frequent mistakes</h3>{table(('true', 'taken for', of, 'of the class'), rows)}" if rows else ""
     )
 
 
-def tiles(images: Sequence[HardImage], class_names: Sequence[str], names: Sequence[str]) -> str:
-    """Images with what they are and what they were taken for.
-
-    Args:
-        images: in the order to show.
-        class_names: names of the classes.
-        names: file key of each test image.
-    """
-    found = []
-    for one in images:
-        verdict = (
-            "the same" if one.true == one.predicted else f"{class_names[one.predicted]} {one.predicted_probability:.0%}"
-        )
-        found.append(
-            f'<figure title="{escape(names[one.index])}"><img{_photo(one.image)} src="{_data_uri(_png(one.image))}" '
-            f'alt="{escape(f"{class_names[one.true]}, predicted {class_names[one.predicted]}")}">'
-            f"<figcaption>{escape(class_names[one.true])} {one.true_probability:.0%}<br>→ {escape(verdict)}<br>"
-            f"<small>loss {one.loss:.2f}<br>{escape(names[one.index])}</small></figcaption></figure>"
-        )
+def tiles(images: Sequence[HardImage], names: Sequence[str]) -> str:
+    """Images with what they are and what they were taken for; `names` are the file keys of all test images."""
+    found = [
+        f'<figure title="{escape(names[one.index])}"><img{_photo(one.image)} src="{_data_uri(_png(one.image))}" '
+        f'alt="{escape(f"{one.true}, predicted {one.predicted}")}">'
+        f"<figcaption>{escape(one.true)}<br>→ {escape(one.predicted)}<br>"
+        f"<small>loss {one.loss:.2f}<br>{escape(names[one.index])}</small></figcaption></figure>"
+        for one in images
+    ]
     return f'<div class="tiles">\n{chr(10).join(found)}\n</div>' if found else ""
 
 

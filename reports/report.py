@@ -31,25 +31,25 @@ class Report:
         self.hardest = hardest
         self.augmented = augmented
 
-    def write(self, record: RunFolder, task: Any, data: Any, scores: TestedImages | None) -> None:
+    def write(self, record: RunFolder, task: Any, data: Any, tested: TestedImages | None) -> None:
         """Write the page; if that fails, one line says so and the run goes on to its end.
 
         Args:
             record: the run folder, whose summary is complete.
             task: class names, preprocessing.
             data: draws of augmentation, names of the test images.
-            scores: what the test found; None where there was none.
+            tested: what the test remembers; None where there was none.
         """
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of fonts that lack a letter of a class name
-                record.write("report.html", self._page(record, task, data, scores))
+                record.write("report.html", self._page(record, task, data, tested))
         except Exception as error:
             log.exception("the report failed")
             reason = " ".join(str(error).split())[:160] or type(error).__name__
             print(f"no report.html: {reason} (the traceback is in train.log; the run is complete)", flush=True)
 
-    def _page(self, record: RunFolder, task: Any, data: Any, scores: TestedImages | None) -> str:
+    def _page(self, record: RunFolder, task: Any, data: Any, tested: TestedImages | None) -> str:
         summary = record.summary
         stopped = record.signals.received is not None
         config = (record.folder / "config.yaml").read_text(encoding="utf-8")
@@ -61,9 +61,9 @@ class Report:
             status="interrupted" if stopped else "finished",
             lead=lead,
             sections=[
-                page.cards(headline(summary, len(scores.labels[0]) if scores and not scores.is_empty else 0)),
+                page.cards(headline(summary, tested.count if tested else 0)),
                 self._curves(record),
-                *(self._test(record, task, data, scores) if scores and not scores.is_empty else []),
+                *(self._test(record, task, data, tested) if tested and tested.count else []),
                 self._augmentation(record, data),
                 page.section("Repeat it", page.command(str(summary.get("command", "")))),
                 page.section("Configuration", page.folded("config.yaml", config)),
@@ -72,13 +72,13 @@ class Report:
         )
 
     def _curves(self, record: RunFolder) -> str:
-        path = record.folder / "metrics.csv"
+        path, summary = record.folder / "metrics.csv", record.summary
         if not path.is_file():
             return ""
-        curves, best = charts.read_curves(path), record.summary.get("best_epoch")
+        curves, best = charts.read_curves(path), summary.get("best_epoch")
         drawn = {
             "loss": charts.epoch_curves(curves, "loss", best),
-            "accuracy": charts.epoch_curves(curves, "accuracy", best),
+            **{name: charts.epoch_curves(curves, name, best) for name in _first_metrics(summary)},
             "learning_rate": charts.rate_curve(curves),
         }
         files = {
@@ -88,36 +88,31 @@ class Report:
         }
         return page.section("Training", page.pictures(files))
 
-    def _test(self, record: RunFolder, task: Any, data: Any, scores: TestedImages) -> list[str]:
+    def _test(self, record: RunFolder, task: Any, data: Any, tested: TestedImages) -> list[str]:
         names = task.class_names
-        counts = confusion(*scores.labels, len(names))
-        matrix = record_figure(record, "confusion_matrix", charts.confusion_matrix(counts, names))
+        counts = task.confusion() if tested.labels is None else confusion(*tested.labels, len(names))
         keys = [key for key, _, split in data.split_table() if split == "test"]
-        hard = scores.hardest if self.hardest else []
+        hard = tested.hardest if self.hardest else []
         if hard:
-            captions = [
-                f"{_short(names[one.true])} {one.true_probability:.0%}\n"
-                f"→ {_short(names[one.predicted])} {one.predicted_probability:.0%}"
-                for one in hard
-            ]
+            captions = [f"{_short(one.true)}\n→ {_short(one.predicted)}" for one in hard]
             sheet = charts.image_sheet(torch.stack([one.image for one in hard]), captions, columns=8)
             record_figure(record, "hardest", sheet)
         return [
-            page.section(
-                "Test, class by class",
-                '<div class="sides">',
-                page.pictures({"confusion matrix": matrix}),
-                f"<div>{page.class_table(class_scores(counts, names))}",
-                f"{page.confusions_table(counts, names)}</div>",
-                "</div>",
-                note="Confusion matrix: a row holds the images of a true class, its shade is the share of the row.",
-            ),
-            page.section(
-                "Hardest test images",
-                page.tiles(hard, names, keys),
-                note="Highest loss first: the true class with its probability, then what the net says.",
-            ),
+            *([] if counts is None else [self._classes(record, counts, names, task.counts_of)]),
+            page.section("Hardest test images", page.tiles(hard, keys), note=f"Highest loss first: {task.shown_as}."),
         ]
+
+    def _classes(self, record: RunFolder, counts: torch.Tensor, names: tuple[str, ...], of: str) -> str:
+        matrix = record_figure(record, "confusion_matrix", charts.confusion_matrix(counts, names))
+        return page.section(
+            "Test, class by class",
+            '<div class="sides">',
+            page.pictures({"confusion matrix": matrix}),
+            f"<div>{page.class_table(class_scores(counts, names), of=of)}",
+            f"{page.confusions_table(counts, names, of=of)}</div>",
+            "</div>",
+            note=f"Confusion matrix: a row holds the {of} of a true class, its shade is the share of the row.",
+        )
 
     def _augmentation(self, record: RunFolder, data: Any) -> str:
         if not self.augmented:
@@ -144,12 +139,12 @@ def headline(summary: dict[str, Any], tested: int) -> list[tuple[str, str, str]]
         if key in metrics:
             found.append((name, f"{metrics[key]:.4f}", small))
 
-    low, high = summary.get("test/accuracy_interval") or (None, None)
-    interval = "" if low is None else f"95 % interval {low:.4f} to {high:.4f}, {tested} images"
-    add("test accuracy", "test/accuracy", interval)
-    add("test macro F1", "test/f1_macro", "mean over classes")
-    add("test loss", "test/loss")
-    add("validation accuracy", "val/accuracy", "of the best epoch")
+    names = list(summary.get("metric_modes") or ("accuracy", "f1_macro", "loss"))
+    for name in names:
+        low, high = summary.get(f"test/{name}_interval") or (None, None)
+        interval = "" if low is None else f"95 % interval {low:.4f} to {high:.4f}, {tested} images"
+        add(f"test {title(name)}", f"test/{name}", interval)
+    add(f"validation {title(names[0])}", f"val/{names[0]}", "of the best epoch")
     if (best := summary.get("best_epoch")) is not None:
         found.append(("best epoch", f"{best + 1}", f"of {summary.get('epochs')}, by {summary.get('monitor')}"))
     if (seconds := summary.get("train_seconds")) is not None:
@@ -189,3 +184,16 @@ def environment(summary: dict[str, Any]) -> dict[str, Any]:
 
 def _short(name: str, most: int = 11) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+def _first_metrics(summary: dict[str, Any]) -> list[str]:
+    """The metrics that get a curve beside the loss: the task's first one, and the one that was monitored."""
+    names = list(summary.get("metric_modes") or ["accuracy"])
+    monitored = str(summary.get("monitor", "")).partition("/")[2]
+    return [name for name in dict.fromkeys([names[0], *([monitored] if monitored else [])]) if name != "loss"]
+
+
+def title(name: str) -> str:
+    """`f1_macro` -> `macro F1`."""
+    words = name.removesuffix("_macro").replace("f1", "F1").replace("_", " ")
+    return f"macro {words}" if name.endswith("_macro") else words

@@ -49,6 +49,7 @@ class Operation(Protocol):
     Class attributes that an operation may have:
         ranges: argument -> (lowest, highest), a literal, checked before any data is read.
         mixes: its targets become shares of the classes; see `mixing.py`.
+        moves_masks: False where masks cannot follow it: it is refused for tasks that learn from masks.
         asks_net: it is given a way to ask the net that trains; see `adversarial_erasing.py`.
     """
 

@@ -69,6 +69,7 @@ class AugMix:
         p: share of the images that is changed at all.
     """
 
+    moves_masks = False
     ranges = {"severity": (1, 10), "width": (1, 10), "alpha": (0.01, 100)}
 
     def __init__(self, *, severity: int = 3, width: int = 3, alpha: float = 1.0, p: float = 1.0) -> None:

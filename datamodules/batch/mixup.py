@@ -25,6 +25,8 @@ class Mixup(Mixing):
     others not at all.
     """
 
+    moves_masks = False
+
     def draw(self, n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Return shares, float32 ``(n,)`` of at least a half, and partners, int64 ``(n,)``."""
         lam = draw_lam(n, self.alpha, generator)

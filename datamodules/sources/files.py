@@ -9,6 +9,7 @@ import torch
 from datamodules.sources.cache import Kept, PictureCache
 from datamodules.sources.packed import PackedStrings
 from datamodules.sources.pictures import REASONS, BrokenImage, Refused, Shrink, read_picture
+from datamodules.targets import strata as strata_of
 
 
 class FileSource:
@@ -17,10 +18,11 @@ class FileSource:
     Args:
         folder: what the keys are relative to.
         keys: one path a file; an absolute one stands for itself.
-        targets: int64 ``(N,)``.
+        targets: labels int64 ``(N,)``, or label sets float32 ``(N, K)``.
         sizes: int64 ``(N,)``, bytes of each file.
         scaled: files may be decoded smaller, where a caller says by how much.
         cache: where decoded pictures are kept.
+        strata: see `Source`; None finds them in the targets.
     """
 
     def __init__(
@@ -32,18 +34,27 @@ class FileSource:
         sizes: np.ndarray,
         scaled: bool = True,
         cache: PictureCache | None = None,
+        strata: torch.Tensor | None = None,
     ) -> None:
         if not len(keys) == len(targets) == len(sizes):
             raise ValueError(f"{len(keys)} keys, {len(targets)} targets, {len(sizes)} sizes")
         self.folder = folder
         self.keys = keys
         self.targets = targets
+        self._strata = strata
         self.sizes = sizes
         self.scaled = scaled
         self.cache = cache
         # A byte a file: 0, or the number of the reason from 1. Shared, because workers write it and the run reads it;
         # a queue would fill up where nobody reads, and a worker that is killed could leave it locked.
         self._refused = torch.zeros(len(keys), dtype=torch.uint8).share_memory_()
+
+    @property
+    def strata(self) -> torch.Tensor:
+        """One class an image, int64 ``(N,)``."""
+        if self._strata is None:
+            self._strata = strata_of(self.targets)
+        return self._strata
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -87,6 +98,7 @@ class FileSource:
             folder=self.folder,
             keys=self.keys.take(indices.tolist()),
             targets=self.targets[indices],
+            strata=self.strata[indices],
             sizes=self.sizes[indices.numpy()],
             scaled=self.scaled,
             cache=self.cache,

@@ -182,8 +182,17 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
-def list_csv(file: Path) -> Listing:
+def label_set(label: str) -> list[str]:
+    """The labels of `a|b`, each once; none of an empty text."""
+    return list(dict.fromkeys(part.strip() for part in label.split("|") if part.strip()))
+
+
+def list_csv(file: Path, *, several: bool = False) -> Listing:
     """List a CSV file with a column of files (relative to its folder), one of labels, and perhaps one of splits.
+
+    Args:
+        file: the file.
+        several: an image may have several labels, `a|b`, or none.
 
     Raises:
         UserError: it cannot be read; each mistake with its line.
@@ -195,7 +204,7 @@ def list_csv(file: Path) -> Listing:
     for line, row in rows:
         cells = {name: row[place].strip() if place < len(row) else "" for name, place in places.items()}
         split = cells.get("split", "").casefold()
-        missing = [name for name, text in cells.items() if not text]
+        missing = [name for name, text in cells.items() if not text and not (several and name == "label")]
         if missing:
             wrong.append(f"{file}, line {line}: no {' and no '.join(missing)}")
         elif split and split not in CSV_SPLITS:

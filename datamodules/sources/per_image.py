@@ -7,13 +7,13 @@ from typing import cast
 import torch
 
 from datamodules.image import ImageOperation, Part, WholeCut
-from datamodules.loading import PADDING
 from datamodules.randomness import generator
 from datamodules.sources.cache import Kept
 from datamodules.sources.files import FileSource
 from datamodules.sources.jpeg import shrink_for
 from datamodules.sources.pictures import MAX_PIXELS, NARROW, BrokenImage, Shrink
 from datamodules.sources.source import Source
+from datamodules.targets import PADDING
 from datamodules.transforms import fit_to
 from settings.errors import UserError
 from settings.preprocessing import Preprocessing
@@ -70,7 +70,7 @@ class PerImage:
         return len(self.source)
 
     def __getitem__(self, request: torch.Tensor | tuple[int, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return images uint8 ``(B, C, H, W)`` and targets int64 ``(B,)``.
+        """Return images uint8 ``(B, C, H, W)`` and their targets.
 
         Args:
             request: int64 ``(B,)`` indices for evaluation, or (epoch, indices) for training.
@@ -82,22 +82,23 @@ class PerImage:
                 self._evaluated(index) if epoch is None else self._trained_on(index, epoch)
                 for index in indices.tolist()
             ]
-        return torch.stack([image for image, _ in made]), torch.tensor([target for _, target in made])
+        return torch.stack([image for image, _ in made]), torch.stack([target for _, target in made])
 
-    def _evaluated(self, index: int) -> tuple[torch.Tensor, int]:
+    def _evaluated(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         try:
-            return self._fitted(self._picture(index, kept=self._kept_to_fit())), int(self.source.targets[index])
+            return self._fitted(self._picture(index, kept=self._kept_to_fit())), self.source.targets[index]
         except BrokenImage:
             assert self.fit is not None  # it is a file
             size = self.fit.image_size
-            return torch.zeros(self.fit.channels, size, size, dtype=torch.uint8), PADDING
+            black = torch.zeros(self.fit.channels, size, size, dtype=torch.uint8)
+            return black, torch.full_like(self.source.targets[index], PADDING)
 
-    def _trained_on(self, index: int, epoch: int) -> tuple[torch.Tensor, int]:
+    def _trained_on(self, index: int, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
         taken = index
         draws = None
         for _ in range(TRIES):
             try:
-                return self._augmented(taken, epoch), int(self.source.targets[taken])
+                return self._augmented(taken, epoch), self.source.targets[taken]
             except BrokenImage as broken:
                 last = broken
                 draws = draws or generator(self.seed, "in place of", epoch, self.source.keys[index])

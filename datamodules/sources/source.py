@@ -10,6 +10,11 @@ class Source(Protocol):
     """Images with targets and keys, in memory or in files; a loader or `PerImage` makes batches of them."""
 
     targets: torch.Tensor
+    """Labels, label sets or masks: see `datamodules/targets.py`."""
+
+    @property
+    def strata(self) -> torch.Tensor:
+        """One class an image, int64 ``(N,)``: what splits, subsets and balanced draws keep in proportion."""
 
     @property
     def keys(self) -> Sequence[str]:

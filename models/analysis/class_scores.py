@@ -6,32 +6,34 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-PADDING = -1
-
 
 @dataclass(frozen=True, kw_only=True)
 class HardImage:
-    """A test image with its loss; `index` is its place in the test split."""
+    """A test image with its loss.
+
+    Attributes:
+        index: its place in the test split.
+        image: uint8 (C, H, W), as the task draws it.
+        true: what it shows, as text.
+        predicted: what the net says, as text.
+        loss: of this image.
+    """
 
     index: int
     image: Tensor
-    true: int
-    predicted: int
-    true_probability: float
-    predicted_probability: float
+    true: str
+    predicted: str
     loss: float
 
 
 class TestedImages(Protocol):
-    """What a test remembers of its images, in the order of the split."""
+    """What a test remembers of its images, in the order of the split; `count` is their number."""
+
+    count: int
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing was tested."""
-
-    @property
-    def labels(self) -> tuple[Tensor, Tensor]:
-        """True and predicted class indices int64 (N,)."""
+    def labels(self) -> tuple[Tensor, Tensor] | None:
+        """True and predicted class indices int64 (N,); None where images have no class."""
 
     @property
     def hardest(self) -> list[HardImage]:

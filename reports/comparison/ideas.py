@@ -137,15 +137,20 @@ def choose_metric(runs: Sequence[Run], by: str | None) -> str:
         known = [run for run in runs if by in run.metrics or isinstance(run.facts.get(by), int | float)]
         if known:
             return by
-    if any("test/accuracy" in run.metrics for run in finished):
-        return "test/accuracy"
+    first = [f"test/{next(iter(run.modes), 'accuracy')}" for run in finished]
+    tested = [name for name, run in zip(first, finished, strict=True) if name in run.metrics]
+    if tested:
+        return max(sorted(set(tested)), key=tested.count)
     monitors = [str(run.facts["monitor"]) for run in finished if "monitor" in run.facts]
     return max(sorted(set(monitors)), key=monitors.count, default="val/accuracy")
 
 
-def highest_first(key: str, order: str | None) -> bool:
-    """Whether more is better."""
-    return order == "highest" if order else not any(word in key for word in LOWER_IS_BETTER)
+def highest_first(key: str, order: str | None, runs: Sequence[Run]) -> bool:
+    """Whether more is better: as `order` says, else as the runs say of a metric of theirs."""
+    if order:
+        return order == "highest"
+    modes = {run.modes[name] for run in runs if (name := key.partition("/")[2]) in run.modes}
+    return "max" in modes if modes else not any(word in key for word in LOWER_IS_BETTER)
 
 
 def same_ground(run: Run, metric: str) -> tuple[Any, ...]:

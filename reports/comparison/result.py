@@ -76,7 +76,7 @@ def compare_runs(job: Comparison) -> Result:
     ideas, notes = grouping.group(runs, each_seed=job.each_seed)
     differing, more = grouping.differing(ideas)
     result = Result(metric=metric, rows=[], columns=_columns(job, metric, differing), differing=differing)
-    result.rows = _rows(ideas, result.columns, metric, highest=grouping.highest_first(metric, job.order))
+    result.rows = _rows(ideas, result.columns, metric, highest=grouping.highest_first(metric, job.order, runs))
     if job.by is not None and job.by != metric:
         result.rows.sort(key=lambda row: _sort_key(row.idea.first.value(job.by or ""), job.order))
     result.notes = [*_cautions(result, ideas), *notes, *more]

@@ -36,6 +36,7 @@ class Run:
         facts: the plain numbers and texts of summary.json.
         test_images: hash of the keys of its test images; empty where splits.csv names none.
         val_images: the same for the validation images.
+        modes: metric -> `max` or `min`, the task's first metric in front; empty for runs of older versions.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class Run:
     facts: Mapping[str, Any] = field(default_factory=dict)
     test_images: str = ""
     val_images: str = ""
+    modes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def seed(self) -> Any:
@@ -109,8 +111,16 @@ def read_run(folder: Path) -> Run:
         config=config,
         metrics=metrics,
         facts={key: one for key, one in summary.items() if isinstance(one, str | int | float) and key != "status"},
+        modes=_modes(summary.get("metric_modes")),
         **_split_hashes(folder / "splits.csv"),
     )
+
+
+def _modes(stored: Any) -> dict[str, str]:
+    """Metric -> `max` or `min`; what is anything else in the file is left out."""
+    return {
+        name: mode for name, mode in (stored if isinstance(stored, dict) else {}).items() if mode in ("max", "min")
+    }
 
 
 def find_folders(wanted: Sequence[str], runs: Path) -> list[Path]:

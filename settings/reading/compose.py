@@ -56,11 +56,14 @@ def compose_jobs(
     for line in lines:
         if line.is_group:
             wrong += _read_choices(line, grid=multirun)
-    picks = [[(line, value) for value in line.values] for line in lines if line.is_group and line.values]
-    compositions: dict[tuple[tuple[str, str | None], ...], Composition] = {}
+    tasks = [_read_task(line, grid=multirun) for line in lines if line.key == "task" and not line.is_group]
+    picks = [[(line.key, value) for value in line.values] for line in lines if line.is_group and line.values]
+    picks += [[("task", name) for name in named] for named in tasks if named]
+    compositions: dict[frozenset[tuple[str, str | None]], Composition] = {}
     for pick in itertools.islice(itertools.product(*picks), literal.MOST_JOBS):
-        given = {line.key: value for line, value in pick}
-        compositions[tuple(given.items())] = compose_groups(given)
+        given = dict(pick)
+        task = given.pop("task", None)
+        compositions[frozenset(pick)] = compose_groups(given, task=task)
     for composition in compositions.values():
         wrong += composition.problems
     wrong += _read_values(lines, compositions.values(), stored or {}, grid=multirun)
@@ -70,9 +73,9 @@ def compose_jobs(
     if count > literal.MOST_JOBS:
         wrong.append(f"command line: a grid of {count} jobs; at most {literal.MOST_JOBS} are taken")
     for index, job in enumerate(itertools.islice(itertools.product(*readable), literal.MOST_JOBS)):
-        given = {line.key: value for line, value in job if line.is_group}
+        chosen = frozenset((line.key, value) for line, value in job if line.is_group or line.key == "task")
         tail = f"-{index}" if count > 1 else ""
-        config, found = _check(list(job), compositions[tuple(given.items())], tail, grid=multirun, stored=stored)
+        config, found = _check(list(job), compositions[chosen], tail, grid=multirun, stored=stored)
         wrong += found
         if config is not None:
             config.command = _command(job) if multirun else list(overrides)
@@ -104,6 +107,14 @@ def _read_choices(line: Line, *, grid: bool) -> list[str]:
         return [f"command line: {line.text}: choose one of {', '.join(files.choices(line.key))}"]
     line.values = options
     return []
+
+
+def _read_task(line: Line, *, grid: bool) -> list[Any]:
+    """The tasks that a line names; what is wrong with it is told when its values are read."""
+    try:
+        return [None] if line.delete else literal.parse(line, grid=grid)
+    except ValueError:
+        return []
 
 
 def _read_values(

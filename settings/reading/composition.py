@@ -50,13 +50,14 @@ def _has(document: Document, keys: Keys) -> bool:
     return any(keys[:length] in document.lines for length in range(len(keys), 1 if len(keys) > 1 else 0, -1))
 
 
-def compose_groups(given: Mapping[str, str | None]) -> Composition:
-    """Merge the files of the default choices, changed by an experiment, a debug preset and `given`, in order.
+def compose_groups(given: Mapping[str, str | None], *, task: str | None = None) -> Composition:
+    """Merge the files of the default choices, changed by the task, an experiment, a debug preset and `given`, in order.
 
     What is wrong is noted in `problems`, and the default choice stands in, so that the rest can be checked.
 
     Args:
         given: group -> choice, as on the command line.
+        task: the task that the command line names.
     """
     result = Composition()
     train = result.documents[""] = files.read(files.FOLDER / "train.yaml", "train.yaml")
@@ -87,6 +88,9 @@ def compose_groups(given: Mapping[str, str | None]) -> Composition:
         if len(result.problems) > before:  # Hydra could not merge it
             chosen[preset] = None
             result.replaced.add(preset)
+    for group, choice in _task_defaults(chosen, result, task).items():
+        if chosen.get(group) == defaults.get(group) and group not in given and not _chooses(group, result):
+            chosen[group] = choice
     net = _bare_net(chosen, result)
     for group, choice in chosen.items():
         if group in PRESETS or choice is None:
@@ -109,6 +113,31 @@ def compose_groups(given: Mapping[str, str | None]) -> Composition:
         result.raw["model"]["name"] = net
     result.raw.update({preset: chosen.get(preset) for preset in PRESETS})
     return result
+
+
+def _task_defaults(chosen: Mapping[str, str | None], result: Composition, task: str | None) -> Mapping[str, str]:
+    """Group -> choice that the task takes where nothing else is said: a segmentation's net, say."""
+    for preset in reversed(PRESETS):
+        named = result.documents.get(preset, Document("")).content.get("task")
+        task = task or (named if isinstance(named, str) else None)
+    if task is None:
+        document = files.read(files.FOLDER / "data" / f"{chosen['data']}.yaml", f"data/{chosen['data']}.yaml")
+        target = document.content.get("_target_")
+        try:
+            task = names.default_task(target) if isinstance(target, str) else None
+        except LookupError:
+            return {}  # reported as an argument of a class that is not there
+    return names.task_value(str(task), "defaults") or {}
+
+
+def _chooses(group: str, result: Composition) -> bool:
+    """Whether an experiment or debug preset chooses a group."""
+    return any(
+        one == group
+        for preset in PRESETS
+        if preset in result.documents
+        for one, _, _ in _entries(result.documents[preset], preset, [])
+    )
 
 
 def _stand_in(group: str, *, broken: str, preferred: str | None) -> tuple[str | None, Document]:

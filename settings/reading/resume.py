@@ -115,7 +115,7 @@ def keep_decided(raw: dict[str, Any], stored: Mapping[str, Any]) -> None:
 
 def refused_changes(stored: Mapping[str, Any], config: RunConfig) -> Iterator[str]:
     """One line for each key that differs from the stored run and is neither free nor allowed."""
-    before, after = dict(_flat(stored)), dict(_flat(config.to_plain()))
+    before, after = dict(_flat(completed(stored))), dict(_flat(config.to_plain()))
     if config.trainer.processes == _processes(stored):  # on however many machines
         after |= {key: before.get(key) for key in ("trainer.devices", "trainer.num_nodes")}
     allowed = (*FREE, *config.resume_allow, *(["name"] if str(config.resume).lower() == "best" else []))
@@ -132,6 +132,16 @@ def refused_changes(stored: Mapping[str, Any], config: RunConfig) -> Iterator[st
             f"trainer.max_epochs: {before['trainer.max_epochs']} -> {config.trainer.max_epochs} is longer "
             f"than {config.scheduler.name} was shaped for; scheduler.restart=true shapes it anew"
         )
+
+
+def completed(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored configuration with the keys that have been added since it was written."""
+    from settings.reading.validate import settle
+
+    try:
+        return settle(stored).to_plain()
+    except (ValidationError, ValueError):
+        return dict(stored)
 
 
 def _processes(stored: Mapping[str, Any]) -> int | None:

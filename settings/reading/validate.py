@@ -17,7 +17,7 @@ from settings.schema.mistakes import follow, show, value_at, wrong_values
 from settings.schema.run_config import RunConfig, Settings, all_keys
 from settings.schema.unknown_key import unknown_key
 
-EXCLUSIVE = ("optimizer", "scheduler", "logger", "transfer")
+EXCLUSIVE = ("loss", "optimizer", "scheduler", "logger", "transfer")
 """Groups whose keys depend on the choice, which is why their `name` is not set by hand."""
 
 
@@ -129,6 +129,10 @@ def settle(raw: Mapping[str, Any]) -> RunConfig:
     config = RunConfig.model_validate(dict(raw))
     if config.model.weights == "none" and (config.model.pretrained or _means_default(config)):
         config.model.weights = "default"
+    config.task = config.chosen_task
+    known = names.logged(config.task)
+    config.monitor = config.monitor or next(iter(known), "val/loss")
+    config.monitor_mode = config.monitor_mode or known.get(config.monitor, "min")  # type: ignore[assignment]
     config.dropped_augment = [
         name
         for name, given in config.augment.items()

@@ -17,11 +17,11 @@ from pydantic import ValidationError
 from settings import weight_files
 from settings.errors import UserError, nearest, unknown
 from settings.reading import files
-from settings.schema import albumentations_lines, image_files, names, recipes, signatures, transfer_modes
+from settings.schema import albumentations_lines, image_files, loss_names, names, recipes, signatures, transfer_modes
 from settings.schema.mistakes import wrong_values
 from settings.schema.net_arguments import ARGUMENTS
-from settings.schema.run_config import MONITORS, Settings
-from settings.schema.sections import Callbacks, Data, Model, Section
+from settings.schema.run_config import Settings
+from settings.schema.sections import Callbacks, Data, Loss, Model, Section
 from settings.schema.unknown_key import unknown_key
 from settings.world import ELSEWHERE, launched
 
@@ -63,7 +63,7 @@ def forbidden_targets(raw: Any, above: Key = ()) -> Mistakes:
 def foreign_arguments(raw: Mapping[str, Any]) -> Mistakes:
     """Arguments that belong to classes: data sets, our nets, operations, a forker's callbacks."""
     data, model, recipe, callbacks = (raw.get(key) for key in ("data", "model", "augment", "callbacks"))
-    transfer = raw.get("transfer")
+    transfer, loss = raw.get("transfer"), raw.get("loss")
     if isinstance(data, Mapping) and _allowed(data, DATA_TARGET):
         yield from _of_class(("data",), data, ours=_names(Data), filled_in=FILLED_IN)
         yield from ((("data", name), text) for name, text in image_files.mistakes(data))
@@ -73,6 +73,8 @@ def foreign_arguments(raw: Mapping[str, Any]) -> Mistakes:
         yield from transfer_modes.mistakes(transfer)
     if isinstance(recipe, Mapping):
         yield from _operations(recipe)
+    if isinstance(loss, Mapping):
+        yield from _loss_arguments(loss)
     for name, section in callbacks.items() if isinstance(callbacks, Mapping) else ():
         if name in Callbacks.model_fields or section is None:
             continue
@@ -154,6 +156,41 @@ def _net_arguments(model: Mapping[str, Any]) -> Mistakes:
                 yield keys, unknown_key(keys, siblings=siblings, choice=name)
         for inner, text in wrong_values(found, given).items():
             yield ("model", *inner), text
+
+
+def _loss_arguments(loss: Mapping[str, Any]) -> Mistakes:
+    """What the loss, and those of its `terms`, would not take."""
+    name = loss.get("name", "cross_entropy")
+    if name in loss_names.known():
+        target, filled_in = loss_names.target(name), loss_names.FILLED_IN
+        yield from _of_class(("loss",), loss, ours=list(Loss.model_fields), target=target, filled_in=filled_in)
+    elif isinstance(name, str):
+        yield ("loss", "name"), f": {unknown('loss', name, loss_names.known())}"
+    terms = loss.get("terms")
+    for term, given in terms.items() if isinstance(terms, Mapping) else ():
+        key = ("loss", "terms", str(term))
+        if term not in loss_names.known():
+            yield key, f": {unknown('loss', str(term), loss_names.known())}"
+        elif isinstance(given, Mapping):
+            weight = given.get("weight", 1.0)
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or weight < 0:
+                yield (*key, "weight"), f"={weight!r:.40}: must be a number of at least 0"
+            yield from _of_class(
+                key, given, ours=["weight"], target=loss_names.target(term), filled_in=loss_names.FILLED_IN
+            )
+
+
+def _loss(config: Settings, written: Set[str]) -> Mistakes:
+    """A loss fits its task's targets, and takes class weights where they are given."""
+    wanted = names.task_value(config.chosen_task, "targets")
+    if wanted is None:
+        return
+    for key, name in [("loss",), config.loss.name], *((("loss", "terms", term), term) for term in config.loss.terms):
+        if wanted not in loss_names.targets(name):
+            fit = ", ".join(loss_names.learning_from(wanted)) or "none"
+            yield tuple(key), f"={name}: cannot learn from {wanted} (task={config.chosen_task}); losses for it: {fit}"
+    if config.loss.class_weights != "none" and not loss_names.takes(config.loss.name, "class_weights"):
+        yield ("loss", "class_weights"), f": loss={config.loss.name} takes none"
 
 
 def _operations(recipe: Mapping[str, Any]) -> Mistakes:
@@ -291,15 +328,57 @@ def _unwanted_operations(config: Settings, written: Set[str]) -> Mistakes:
             yield ("augment", name), f"{does}: {config.data.name} forbids it (data.forbid), as it changes the label"
 
 
+def _movable_operations(config: Settings, written: Set[str]) -> Mistakes:
+    """Operations that the task's targets cannot follow."""
+    targets = names.task_value(config.chosen_task, "targets")
+    known = names.operations()
+    for name, given in config.augment.items():
+        if given is None or names.effects(name) & set(config.data.forbid):
+            continue
+        reason = None
+        if targets != "labels" and name in known and signatures.class_value(known[name], "asks_net"):
+            reason = f"asks the net for its class of an image, and task={config.chosen_task} has {targets}"
+        elif targets == "masks" and (name not in known or ".image." in known[name]):
+            reason = f"changes single images without their masks, and task={config.chosen_task} learns from masks"
+        elif targets == "masks" and signatures.class_value(known[name], "moves_masks") is False:
+            reason = f"has no meaning for masks, which task={config.chosen_task} learns from"
+        if reason:
+            yield ("augment", name), f": {reason}; augment.{name}=null leaves it out"
+
+
 def _monitor(config: Settings, written: Set[str]) -> Mistakes:
-    if config.monitor not in MONITORS:
-        close = nearest(config.monitor, MONITORS)
-        yield ("monitor",), f"={config.monitor!r:.60} is not logged; nearest: {', '.join(close or MONITORS)}"
+    if config.chosen_task not in names.tasks():
         return
-    right = "min" if config.monitor.endswith("/loss") else "max"
-    if config.monitor_mode != right:
-        key = "monitor_mode" if "monitor_mode" in written or "monitor" not in written else "monitor"
-        yield (key,), f": {config.monitor} is best at its {right}imum; write monitor_mode={right}"
+    known = names.logged(config.chosen_task)
+    monitor = config.monitor or next(iter(known), "")
+    if monitor not in known:
+        if config.monitor_mode is None:
+            close = ", ".join(nearest(monitor, known) or known)
+            yield (
+                ("monitor",),
+                f"={monitor!r:.60} is not logged by task={config.chosen_task}; nearest: {close}; what a callback logs "
+                "needs monitor_mode=max or min, too",
+            )
+        return
+    right = known[monitor]
+    if config.monitor_mode not in (None, right):
+        yield ("monitor_mode",), f": {monitor} is best at its {right}imum; write monitor_mode={right}"
+
+
+def _task(config: Settings, written: Set[str]) -> Mistakes:
+    if config.task is None:
+        return
+    if config.task not in names.tasks():
+        yield ("task",), f": {unknown('task', config.task, names.tasks())}"
+        return
+    wanted, there = names.task_value(config.task, "targets"), names.data_targets(config.data.target)
+    if wanted not in there:
+        fit = [name for name in names.tasks() if names.task_value(name, "targets") in there]
+        yield (
+            ("task",),
+            f"={config.task}: learns from {wanted}, and data={config.data.name} has {', '.join(there)}; "
+            f"tasks for it: {', '.join(fit)}",
+        )
 
 
 def _schedule(config: Settings, written: Set[str]) -> Mistakes:
@@ -360,7 +439,10 @@ CHECKS: dict[Callable[[Settings, Set[str]], Mistakes], frozenset[str]] = {
     recipes.mixing: frozenset({"data"}),
     recipes.balance: frozenset({"data", "loss"}),
     recipes.erasing: frozenset({"trainer", "augment"}),
-    _monitor: frozenset({"monitor", "monitor_mode"}),
+    _task: frozenset({"task", "data"}),
+    _loss: frozenset({"loss", "task", "data"}),
+    _movable_operations: frozenset({"augment", "task", "data"}),
+    _monitor: frozenset({"monitor", "monitor_mode", "task", "data"}),
     _schedule: frozenset({"scheduler", "trainer"}),
     _trainer: frozenset({"trainer"}),
     _momentum: frozenset({"optimizer"}),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 TARGETS = ("datamodules.folder.Folder", "datamodules.csv_file.CsvFile")
@@ -52,3 +54,30 @@ def mistakes(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+LOOKED_AT = 2**16
+"""Bytes at the beginning of a CSV file that tell what it holds."""
+
+
+def holds_label_sets(file: Path) -> bool:
+    """Whether a CSV file has a column `labels` in which a cell is `a|b`."""
+    if not file.is_file():
+        return False
+    try:
+        with file.open("rb") as opened:
+            lines = opened.read(LOOKED_AT).decode("utf-8-sig", errors="replace").splitlines()
+    except OSError:
+        return False  # the data module says what is wrong
+    if not lines:
+        return False
+    delimiter = max(",;\t", key=lines[0].count)
+    try:
+        head, *rows = csv.reader(lines, delimiter=delimiter)
+    except (csv.Error, ValueError):
+        return False
+    names = [name.strip().casefold() for name in head]
+    if "labels" not in names:
+        return False
+    place = names.index("labels")
+    return any("|" in row[place] for row in rows if len(row) > place)

@@ -30,6 +30,47 @@ def transfer_modes() -> dict[str, str]:
     return {name: f"{function.__module__}.{function.__name__}" for name, function in table.items()}
 
 
+def tasks() -> dict[str, str]:
+    """Tasks: name -> "models.tasks.file.Class", by listing their folder."""
+    table: dict[str, str] = importlib.import_module("models.tasks").task_files()
+    return table
+
+
+def task_value(task: str, name: str) -> Any:
+    """A literal that a task's class holds, such as `metrics`; None where there is no such task or literal."""
+    from settings.schema import signatures
+
+    try:
+        return signatures.class_value(tasks()[task], name)
+    except (KeyError, signatures.NotFoundInSource):
+        return None
+
+
+def data_targets(target: str) -> tuple[str, ...]:
+    """The targets that a data set has, the default one first."""
+    from settings.schema import signatures
+
+    return tuple(signatures.class_value(target, "targets") or ("labels",))
+
+
+def default_task(target: str, root: Path | None = None) -> str:
+    """The task of a data set where none is chosen; a CSV file of label sets is told by its first lines."""
+    from settings.schema import image_files, signatures
+
+    if root is not None and "multilabels" in data_targets(target)[1:] and image_files.holds_label_sets(root):
+        return "multilabel"
+    return signatures.class_value(target, "task") or "classification"
+
+
+def logged(task: str) -> dict[str, str]:
+    """What a task reports, as `val/accuracy` -> whether `max` or `min` is best."""
+    metrics = task_value(task, "metrics") or {}
+    in_training = task_value(task, "in_training") or ()
+    return {f"val/{name}": best for name, best in metrics.items()} | {
+        f"train/{name}": metrics[name] for name in in_training if name in metrics
+    }
+
+
 @cache
 def operations() -> dict[str, str]:
     """Augmentation operations of ours: name -> "datamodules.FOLDER.file.Class"; the tables are read, not imported."""

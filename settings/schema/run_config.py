@@ -9,17 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model_validator
 
-from settings.schema import sections, transfer_arguments
+from settings.schema import names, sections, transfer_arguments
 from settings.schema.net_arguments import ARGUMENTS
 from settings.schema.sections import Count, FolderName, NotNegative, Number, Part, Section, Text, Texts
-
-MONITORS = (
-    *("val/accuracy", "val/loss", "val/accuracy_macro", "val/f1_macro"),
-    *("train/accuracy", "train/loss"),
-)
-"""Metrics that the tasks log in every epoch; a new task's own are added here."""
 
 STRATEGIES = Literal[
     "auto", "single_device", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false"
@@ -131,6 +125,10 @@ Scheduler = Annotated[
 Logger = Annotated[sections.CSVLogger | sections.WandbLogger | sections.TensorBoardLogger, Field(discriminator="name")]
 
 
+Metrics = Annotated[dict[str, dict[str, Any]], BeforeValidator(sections.by_name)]
+"""Metrics beside the task's own: a list of names, or name -> arguments."""
+
+
 class Settings(Section):
     """All that configs/ and the command line may say, in the order in which config.yaml is written."""
 
@@ -141,20 +139,28 @@ class Settings(Section):
     test: bool = True
     resume: Text | None = None
     resume_allow: Texts = []
-    monitor: str = "val/accuracy"
-    monitor_mode: Literal["max", "min"] = "max"
+    monitor: Text | None = None
+    monitor_mode: Literal["max", "min"] | None = None
     traceback: bool = False
     paths: sections.Paths = sections.Paths()
     data: sections.Data = sections.Data(_target_="datamodules.digits.Digits")
+    task: str | None = None
     model: sections.Model = sections.Model()
     transfer: sections.Transfer = sections.Transfer()
     augment: dict[str, dict[str, Any] | None] = {}
-    loss: sections.Loss = sections.Loss()
+    loss: sections.Loss = sections.Loss(label_smoothing=0.0)
+    metrics: Metrics = {}
     optimizer: Optimizer = sections.AdamW(lr=0.01)
     scheduler: Scheduler = sections.OneCycle()
     trainer: Trainer = Trainer()
     callbacks: sections.Callbacks = sections.Callbacks()
     logger: Logger = sections.CSVLogger()
+
+
+    @property
+    def chosen_task(self) -> str:
+        """The task: the one that is named, else the data's."""
+        return self.task or names.default_task(self.data.target, self.data.root)
 
 
 class RunConfig(Settings):
@@ -164,6 +170,12 @@ class RunConfig(Settings):
     dropped_augment: list[str] = Field([], exclude=True)
     run_folder: Path | None = Field(None, exclude=True)
     parent: Path | None = Field(None, exclude=True)
+
+    @property
+    def watched(self) -> tuple[str, str]:
+        """The monitor, and which end of it is good: `max` or `min`."""
+        assert self.monitor is not None and self.monitor_mode is not None, "settled"
+        return self.monitor, self.monitor_mode
 
     @property
     def kind(self) -> str:

@@ -55,6 +55,15 @@ def one_or_several(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def by_name(value: Any) -> Any:
+    """`[a, b]` and `{a: null}` are as good as `{a: {}, b: {}}`."""
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return {name: {} for name in value}
+    return {name: {} if given is None else given for name, given in value.items()} if isinstance(value, dict) else value
+
+
 def _switch(value: Any) -> Any:
     """`callbacks.ema=true` and `=false` are as good as `={}` and `=null`."""
     return {True: {}, False: None}[value] if isinstance(value, bool) else value
@@ -113,15 +122,17 @@ class Paths(Section):
 
 
 class Loss(Section):
-    """What is minimised beside the cross-entropy."""
+    """What is minimised; any further key is an argument of the loss."""
 
-    label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    model_config = ConfigDict(extra="allow")
+    name: str = "cross_entropy"
     class_weights: (
         Literal["none", "balanced"] | Annotated[list[NotNegative], Field(min_length=1), AfterValidator(_not_all_zero)]
     ) = "none"
     auxiliary_weight: NotNegative = 0.3
     l1: NotNegative = 0.0
     l2: NotNegative = 0.0
+    terms: dict[str, dict[str, Any]] = {}
 
 
 class Data(Section):

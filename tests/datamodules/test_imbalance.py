@@ -7,7 +7,7 @@ from datamodules.digits import Digits
 from datamodules.sources.arrays import ArraySource
 from models.losses import choose_class_weights
 from models.nets.softmax import Softmax
-from models.tasks.classification import METRICS, Classification
+from models.tasks.classification import Classification
 from settings.schema.run_config import MONITORS
 
 KEPT = (100, 40, 10, 100, 100, 5, 100, 60, 100, 20)

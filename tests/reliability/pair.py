@@ -44,7 +44,7 @@ def scores(config: Any, members: Members) -> dict[str, Any]:
             run = trainer.validate if split == "val" else trainer.test
             run(task, datamodule=data, verbose=False)
             found[f"{split} {count}"] = {
-                "metrics": {key: value for key, value in task.figures.items() if key.startswith(split)},
+                "metrics": {key: value for key, value in task.epoch_metrics.items() if key.startswith(split)},
                 "counts": task.scores[split].compute(),
                 **({"labels": torch.stack(seen.labels), "hard": seen.hardest[0].index} if split == "test" else {}),
             }

@@ -33,7 +33,8 @@ def test_every_shipped_choice_is_valid_and_comes_back_from_config_yaml(choice: s
 def test_the_defaults_of_the_schema_are_those_of_the_files() -> None:
     """So that one key of a section that a file leaves out, or sets to null, means what the file would say."""
     config = compose([])
-    fresh = RunConfig(data=config.data, model=config.model)
+    followed = {"task": config.task, "monitor": config.monitor, "monitor_mode": config.monitor_mode}
+    fresh = RunConfig(data=config.data, model=config.model, **followed)
     assert {**config.to_plain()} == fresh.to_plain()
 
 

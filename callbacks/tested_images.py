@@ -1,4 +1,4 @@
-"""What a test found beside its metrics: each image's label and loss, a score per class, the hardest images."""
+"""What a test remembers of its images: decisions of the net, and the images of highest loss."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from models.analysis.class_scores import PADDING, HardImage
+from models.analysis.class_scores import HardImage
 
 
-class TestScores(Callback):
-    """Collects labels, and the images of highest loss, while a classification task is tested.
+class CollectTested(Callback):
+    """Collects each image's true and predicted class, where it has one, and the images of highest loss.
 
     Args:
         hardest: how many images to keep.
@@ -18,23 +18,20 @@ class TestScores(Callback):
         std: likewise.
     """
 
-    __test__ = False  # its name begins like a test's
-
     def __init__(self, *, hardest: int, mean: list[float], std: list[float]) -> None:
         self._most = hardest
         self._mean, self._std = (torch.tensor(values).view(-1, 1, 1) for values in (mean, std))
         self._seen = 0
         self._labels: list[Tensor] = []
         self._hard: list[HardImage] = []
+        self.count = 0
+        """Images that were tested, in all processes."""
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing was tested."""
-        return not self._labels
-
-    @property
-    def labels(self) -> tuple[Tensor, Tensor]:
-        """True and predicted class indices int64 (N,), in the order of the split."""
+    def labels(self) -> tuple[Tensor, Tensor] | None:
+        """True and predicted class indices int64 (N,), in the order of the split; None where images have no class."""
+        if not self._labels:
+            return None
         rows = torch.cat(self._labels)
         _, true, predicted = rows[rows[:, 0].argsort()].unbind(dim=1)
         return true, predicted
@@ -47,28 +44,32 @@ class TestScores(Callback):
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        """Take in one batch of logits (B, K); targets of -1 are padding."""
-        images, targets = batch[0], batch[1].cpu()
+        """Take in one batch, whatever the task makes of it; padding is left out."""
+        task: Any = pl_module
+        images, targets = batch
         if images.ndim == 5:  # several views of each, of which the first is the image itself
             images = images[:, 0]
-        log_probs = outputs.detach().double().cpu().log_softmax(dim=1)  # (B, K)
         index = (self._seen + torch.arange(len(targets))) * trainer.world_size + trainer.global_rank
         self._seen += len(targets)
-        real = (targets != PADDING).nonzero()[:, 0]
-        predicted = log_probs.argmax(dim=1)
-        self._labels.append(torch.stack((index, targets, predicted), dim=1)[real])
-        losses = -log_probs[real, targets[real]]
-        for place in real[losses.topk(min(self._most, len(real))).indices].tolist():
-            true, guess = int(targets[place]), int(predicted[place])
+        real = (targets.cpu().flatten(1) != task.padding).any(dim=1) if targets.ndim > 1 else targets.cpu() != task.padding
+        places = real.nonzero()[:, 0]
+        self.count += len(places)
+        decisions = task.decisions(outputs, batch)
+        if decisions is not None:
+            self._labels.append(torch.cat((index[:, None], decisions.cpu()), dim=1)[real])
+        if not self._most:
+            return
+        losses = task.image_losses(outputs, batch).detach().double().cpu()
+        for place in places[losses[real].topk(min(self._most, len(places))).indices].tolist():
+            image = before_normalising(images[place].detach().float().cpu(), self._mean, self._std)
+            true, predicted = task.describe(outputs, batch, place)
             self._hard.append(
                 HardImage(
                     index=int(index[place]),
-                    image=before_normalising(images[place].detach().float().cpu(), self._mean, self._std),
+                    image=task.draw(image, outputs, batch, place),
                     true=true,
-                    predicted=guess,
-                    true_probability=log_probs[place, true].exp().item(),
-                    predicted_probability=log_probs[place, guess].exp().item(),
-                    loss=-log_probs[place, true].item(),
+                    predicted=predicted,
+                    loss=losses[place].item(),
                 )
             )
         self._hard = self.hardest
@@ -78,9 +79,10 @@ class TestScores(Callback):
         if trainer.world_size == 1:
             return
         parts: list[Any] = [None] * trainer.world_size
-        torch.distributed.all_gather_object(parts, (self._labels, self._hard))
+        torch.distributed.all_gather_object(parts, (self._labels, self._hard, self.count))
         self._labels = [labels for part in parts for labels in part[0]]
         self._hard = [hard for part in parts for hard in part[1]]
+        self.count = sum(part[2] for part in parts)
 
 
 def before_normalising(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:

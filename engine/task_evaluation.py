@@ -1,0 +1,129 @@
+"""The evaluation of a task by its own metrics: metrics.json, predictions.csv and a page, for any task."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from callbacks.tested_images import CollectTested
+from engine.run_folder import RunRecord
+from models.analysis.class_scores import class_scores, confusion
+from reports import charts, page
+from reports.figures import record_figure
+from reports.report import title
+
+SHOWN = 24
+"""Hardest images of the page."""
+
+
+class Rows(Callback):
+    """A row of predictions.csv for each image, in the words of the task."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        """Take in one batch."""
+        task: Any = pl_module
+        losses = task.image_losses(outputs, batch).double().tolist()
+        self.rows += [{**task.row(outputs, batch, index), "loss": loss} for index, loss in enumerate(losses)]
+
+
+def evaluate_task(
+    record: RunRecord,
+    task: Any,
+    data: Any,
+    *,
+    split: str,
+    arguments: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    command: Sequence[str],
+) -> dict[str, float]:
+    """Test the task on a split of the data, write everything, and return the metrics as `test/miou` and the like.
+
+    Args:
+        record: the open folder of the results.
+        task: with the weights that are scored.
+        data: the data module, set up; its test split is what is scored.
+        split: what that is called.
+        arguments: plain trainer arguments that decide how batches are computed.
+        facts: plain values about data and run, for metrics.json.
+        command: the overrides as typed.
+    """
+    how = task.card["preprocessing"]
+    tested, rows = CollectTested(hardest=SHOWN, mean=how["mean"], std=how["std"]), Rows()
+    tester = Trainer(
+        **arguments,
+        callbacks=[tested, rows],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    tester.test(task, datamodule=data, verbose=False)
+    found = {name.partition("/")[2]: value for name, value in task.epoch_metrics.items() if name.startswith("test/")}
+    metrics = {f"{split}/{name}": value for name, value in found.items()}
+    counts = task.confusion() if tested.labels is None else confusion(*tested.labels, len(task.class_names))
+    per_class = [] if counts is None else class_scores(counts, task.class_names)
+    keys = list(data.splits["test"].keys)
+    record.write(
+        "metrics.json",
+        json.dumps(
+            {
+                "schema": 1,
+                "split": split,
+                "images": tested.count,
+                "metrics": metrics,
+                "per_class": [{**vars(one), "iou": _iou(counts, index)} for index, one in enumerate(per_class)],
+                "confusion": None if counts is None else counts.tolist(),
+                **facts,
+            },
+            indent=2,
+            ensure_ascii=False,
+        )
+        + "\n",
+    )
+    columns = list(rows.rows[0]) if rows.rows else []
+    lines = [(key, *(one[name] for name in columns)) for key, one in zip(keys, rows.rows, strict=True)]
+    record.write_table("predictions.csv", ("path", *columns), lines)
+    cards = [(title(name), f"{value:.4f}", f"{tested.count} images") for name, value in found.items()]
+    record.write(
+        "report.html",
+        page.page(
+            title=f"{facts['run']}: {split}",
+            status="evaluation",
+            lead=f"{tested.count} images · {facts['data']['name']} · {time.strftime('%Y-%m-%d %H:%M')}",
+            sections=[
+                page.cards(cards),
+                *([] if counts is None else [_classes(record, counts, task, per_class)]),
+                page.section("Hardest images", page.tiles(tested.hardest, keys), note=f"{task.shown_as}."),
+                page.section("Repeat it", page.command(" ".join(["python", "evaluate.py", *command]))),
+            ],
+        ),
+    )
+    print("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()), flush=True)
+    print(f"evaluation: {record.folder}", flush=True)
+    return metrics
+
+
+def _iou(counts: Tensor | None, index: int) -> float | None:
+    """Intersection over union of a class; None where it does not occur."""
+    assert counts is not None
+    union = int(counts[index].sum() + counts[:, index].sum() - counts[index, index])
+    return int(counts[index, index]) / union if union else None
+
+
+def _classes(record: RunRecord, counts: Tensor, task: Any, per_class: Sequence[Any]) -> str:
+    matrix = record_figure(record, "confusion_matrix", charts.confusion_matrix(counts, task.class_names))
+    return page.section(
+        "Class by class",
+        page.pictures({"confusion matrix": matrix}),
+        page.class_table(per_class, of=task.counts_of),
+        page.confusions_table(counts, task.class_names, of=task.counts_of),
+    )

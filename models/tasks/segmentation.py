@@ -1,0 +1,109 @@
+"""Semantic segmentation: one class a pixel, softmax over K classes; pixels of 255 count nowhere."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from models.tasks.base import Batch, Task
+
+
+class Segmentation(Task):
+    """Train and score a net that maps images (B, C, H, W) to logits (B, K, H, W).
+
+    All metrics come from one confusion matrix of the pixels of the whole set, so they do not depend on the batch size.
+    """
+
+    targets: ClassVar[str] = "masks"
+    metrics: ClassVar[dict[str, str]] = {"miou": "max", "dice": "max", "pixel_accuracy": "max", "loss": "min"}
+    in_training: ClassVar[tuple[str, ...]] = ("loss", "pixel_accuracy")
+    output: ClassVar[str] = "dense"
+    defaults: ClassVar[dict[str, str]] = {"model": "unet_small"}
+    library: ClassVar[str] = "Multiclass"
+    predicts: ClassVar[str] = "mask"
+    padding: ClassVar[int] = 255
+    counts_of: ClassVar[str] = "pixels"
+    shown_as: ClassVar[str] = "the image, its true mask, the net's mask"
+
+    def counted(self, outputs: Any, batch: Batch) -> dict[str, Tensor | int]:
+        """Pixels and right ones; in evaluation their loss and confusion counts (K, K), true by predicted class."""
+        targets, predicted = batch[1], outputs.argmax(dim=1)
+        real = targets != self.padding
+        if self.training:
+            return {"correct": (predicted == targets).sum(), "count": real.sum()}
+        losses = cross_entropy(outputs.float(), targets, reduction="none", ignore_index=self.padding)
+        classes = outputs.shape[1]
+        pairs = targets[real] * classes + predicted[real]
+        return {
+            "loss": losses.to(self._precise).sum(),
+            "count": real.sum(),
+            "confusion": pairs.bincount(minlength=classes * classes).view(classes, classes),
+        }
+
+    def measured(self, sums: Mapping[str, Tensor], split: str) -> dict[str, float]:
+        """Mean IoU and Dice over the classes that occur in truth or prediction, share of right pixels, mean loss."""
+        loss = float(sums["loss"] / sums["count"])
+        if split == "train":
+            return {"loss": loss, "pixel_accuracy": float(sums["correct"] / sums["count"])}
+        counts = self._confusion = sums["confusion"]
+        both, sizes = counts.diagonal(), counts.sum(dim=0) + counts.sum(dim=1)
+        seen = sizes > 0
+        both, sizes = both[seen], sizes[seen]
+        return {
+            "miou": (both / (sizes - both)).mean().item(),
+            "dice": (2 * both / sizes).mean().item(),
+            "pixel_accuracy": float(counts.diagonal().sum() / sums["count"]),
+            "loss": loss,
+        }
+
+    def confusion(self) -> Tensor:
+        """Counts of pixels (K, K) of the last evaluation, true by predicted class."""
+        return self._confusion.long()
+
+    def image_losses(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Mean cross entropy of each image's pixels, (B,)."""
+        losses = cross_entropy(outputs.float(), batch[1], reduction="none", ignore_index=self.padding)
+        return losses.flatten(1).sum(dim=1) / (batch[1] != self.padding).flatten(1).sum(dim=1).clamp_min(1)
+
+    def describe(self, outputs: Tensor, batch: Batch, index: int) -> tuple[str, str]:
+        """The classes that the mask holds, and the IoU over them and those that the net sees."""
+        row = self.row(outputs, batch, index)
+        return str(row["true"]).replace("|", ", "), f"mIoU {row['miou']:.2f}"
+
+    def row(self, outputs: Tensor, batch: Batch, index: int) -> dict[str, Any]:
+        """The classes in the true mask and in the net's, and the mean IoU over both."""
+        mask, predicted = batch[1][index], outputs[index].argmax(dim=0)
+        real = mask != self.padding
+        mask, predicted = mask[real], predicted[real]
+        scores = [
+            float(((mask == label) & (predicted == label)).sum() / ((mask == label) | (predicted == label)).sum())
+            for label in torch.cat((mask, predicted)).unique()
+        ]
+        true, said = ("|".join(self.class_names[label] for label in one.unique()) for one in (mask, predicted))
+        return {"true": true, "predicted": said, "miou": sum(scores) / max(1, len(scores))}
+
+    def draw(self, image: Tensor, outputs: Tensor, batch: Batch, index: int) -> Tensor:
+        """The image, its true mask and the net's mask side by side: uint8 (3, H, 3 W)."""
+        image = image.expand(3, -1, -1)
+        masks = (batch[1][index].cpu(), outputs[index].argmax(dim=0).cpu())
+        return torch.cat((image, *(overlay(image, mask) for mask in masks)), dim=2)
+
+
+def palette(count: int = 256) -> Tensor:
+    """Colours uint8 (count, 3) that differ much between neighbours, black for class 0: those of Pascal VOC."""
+    labels = torch.arange(count)
+    colours = torch.zeros(count, 3, dtype=torch.int64)
+    for bit in range(8):
+        for channel in range(3):
+            colours[:, channel] |= ((labels >> (3 * bit + channel)) & 1) << (7 - bit)
+    return colours.to(torch.uint8)
+
+
+def overlay(image: Tensor, mask: Tensor, *, opacity: float = 0.6) -> Tensor:
+    """The image uint8 (3, H, W) with the classes of the mask (H, W) in colour; class 0 and 255 stay as they are."""
+    colours = palette()[mask].movedim(-1, 0).float()  # (3, H, W)
+    shown = (mask > 0) & (mask != 255)
+    mixed = torch.where(shown, (1 - opacity) * image + opacity * colours, image.float())
+    return mixed.round().to(torch.uint8)
