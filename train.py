@@ -216,7 +216,7 @@ def choose_precision(
 
 def loss_arguments(config: "RunConfig", data: Any) -> dict[str, Any]:
     """The section `loss`, with a number a class in place of the word for it."""
-    from models.losses import choose_class_weights
+    from models.class_weights import choose_class_weights
 
     weights = choose_class_weights(config.loss.class_weights, data.class_counts())
     return {**config.loss.to_plain(), "class_weights": weights}

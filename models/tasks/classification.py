@@ -12,8 +12,9 @@ from torchmetrics.classification import MulticlassStatScores
 
 from models.analysis.activation_map import class_activation_maps, spatial_module
 from models.freezing import Freezing
-from models.losses import classification_loss, l1_penalty, l2_penalty
+from models.losses.cross_entropy import cross_entropy as classification_loss
 from models.optim import Schedule, build_optimizer
+from models.penalties import l1_penalty, l2_penalty
 from models.transfer import TransferPlan
 from settings.errors import UserError
 
@@ -284,7 +285,11 @@ class Classification(LightningModule):
 
     def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         return classification_loss(
-            logits, targets, label_smoothing=self.label_smoothing, class_weights=self.class_weights
+            logits,
+            targets,
+            label_smoothing=self.label_smoothing,
+            class_weights=self.class_weights,
+            ignore_index=-1,
         )
 
     def _start(self, split: str) -> None:
