@@ -219,7 +219,7 @@ def choose_precision(
 
 def loss_arguments(config: "RunConfig", data: Any) -> dict[str, Any]:
     """The section `loss`, with a number a class in place of the word for it."""
-    from models.losses import choose_class_weights
+    from models.class_weights import choose_class_weights
 
     loss = config.loss.to_plain()
     if config.loss.class_weights != "none":

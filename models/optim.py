@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-from models.losses import is_weight
+from models.penalties import is_weight
 from settings.errors import UserError, unknown
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {

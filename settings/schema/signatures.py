@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -82,10 +82,16 @@ def parameters(target: str) -> dict[str, Parameter] | None:
         return {}
     if init.args.kwarg is not None:
         return None
-    positional = [] if function else [*init.args.posonlyargs, *init.args.args][1:]
-    plain = len(positional) - len(init.args.defaults)
-    found = [(arg, index < plain) for index, arg in enumerate(positional)]
-    found += [(arg, given is None) for arg, given in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True)]
+    return keywords(init, positional=function is None)
+
+
+def keywords(function: ast.FunctionDef, *, positional: bool) -> dict[str, Parameter]:
+    """The keyword arguments in a `def`; with those before the `*`, but for `self`, if `positional`."""
+    arguments = function.args
+    before = [*arguments.posonlyargs, *arguments.args][1:] if positional else []
+    plain = len(before) - len(arguments.defaults)
+    found = [(arg, index < plain) for index, arg in enumerate(before)]
+    found += [(arg, given is None) for arg, given in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
     return {arg.arg: Parameter(arg.arg, _annotation(arg.annotation), needed) for arg, needed in found}
 
 
@@ -142,17 +148,38 @@ def _adapter(target: str, name: str) -> TypeAdapter[Any]:
 
 def class_value(target: str, name: str) -> Any:
     """A plain class attribute of `target`, such as a net's `image_sizes`; None if there is none."""
-    for body in (node.body for node in _ancestry(target)):
-        for statement in body:
-            named: ast.expr | None = statement.target if isinstance(statement, ast.AnnAssign) else None
-            if isinstance(statement, ast.Assign):
-                named = statement.targets[0]
-            if isinstance(named, ast.Name) and named.id == name and getattr(statement, "value", None) is not None:
-                try:
-                    return ast.literal_eval(statement.value)  # type: ignore[attr-defined]
-                except ValueError:
-                    return None
+    for node in _ancestry(target):
+        found, value = literal(node.body, name)
+        if found:
+            return value
     return None
+
+
+def module_value(module: str, name: str) -> Any:
+    """A plain value that a file holds, such as a loss's `TARGETS`; None if there is none.
+
+    Args:
+        module: `folder.file`, inside the project.
+        name: what stands left of the `=`.
+
+    Raises:
+        NotFoundInSource: there is no such file.
+    """
+    return literal(_module(module).body, name)[1]
+
+
+def literal(body: Iterable[ast.stmt], name: str) -> tuple[bool, Any]:
+    """Whether statements give `name` a value, and which; None where that is no plain value."""
+    for statement in body:
+        named: ast.expr | None = statement.target if isinstance(statement, ast.AnnAssign) else None
+        if isinstance(statement, ast.Assign):
+            named = statement.targets[0]
+        if isinstance(named, ast.Name) and named.id == name and getattr(statement, "value", None) is not None:
+            try:
+                return True, ast.literal_eval(statement.value)  # type: ignore[attr-defined]
+            except ValueError:
+                return True, None
+    return False, None
 
 
 def _function(target: str) -> ast.FunctionDef | None:

@@ -5,7 +5,7 @@ import torch
 
 from datamodules.digits import Digits
 from datamodules.sources.arrays import ArraySource
-from models.losses import choose_class_weights
+from models.class_weights import choose_class_weights
 from models.nets.softmax import Softmax
 from models.tasks.classification import Classification
 from settings.schema.run_config import MONITORS
@@ -75,11 +75,11 @@ def test_the_weighted_loss_of_a_constant_net_is_that_of_balanced_classes():
         scheduler={},
         class_weights=weights,
     )
-    from models.losses import classification_loss
+    from models.losses.cross_entropy import cross_entropy
 
     log_probs = torch.log_softmax(torch.arange(10.0) / 3, dim=0)
     targets = data.splits["train"].targets
-    loss = classification_loss(log_probs.expand(len(targets), 10), targets, class_weights=task.class_weights)
+    loss = cross_entropy(log_probs.expand(len(targets), 10), targets, class_weights=task.class_weights)
     assert loss.item() == pytest.approx(-log_probs.mean().item(), rel=1e-5)
     assert "class_weights" not in task.state_dict()
 

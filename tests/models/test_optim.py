@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.optim import lr_scheduler as torch_schedules
 
-from models.losses import classification_loss
+from models.losses.cross_entropy import cross_entropy
 from models.optim import OPTIMIZERS, SHAPES, Schedule, build_optimizer, parameter_groups, rate
 from settings.errors import UserError
 
@@ -125,7 +125,7 @@ def test_a_few_steps_on_digits_reduce_the_loss(name, own):
     losses = []
     for _ in range(30):
         optimizer.zero_grad()
-        loss = classification_loss(net(images), labels)
+        loss = cross_entropy(net(images), labels)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
