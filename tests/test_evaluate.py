@@ -289,6 +289,20 @@ def test_a_file_that_cannot_be_read_is_left_out_of_the_scores(runs, tmp_path, ca
         evaluate(*words, "data.check=off", "data.max_bad_files=0", f"output={tmp_path / 'none'}")
 
 
+@pytest.mark.parametrize("name", ["softmax", "whole", "interrupted"])
+def test_an_older_run_is_scored_as_its_own_commit_did(name, tmp_path):
+    """Runs of commit 2dbfc41: `tests/reliability/test_older_checkpoints.py` says how they were made."""
+    run = ROOT / "tests" / "fixtures" / "runs_of_2dbfc41" / name
+    metrics = evaluate(f"run={run}", f"output={tmp_path}")
+    expected = json.loads((run / "expected.json").read_text())
+    if "test/accuracy" in expected:
+        assert metrics["test/accuracy"] == pytest.approx(expected["test/accuracy"], abs=1e-6)
+    found = {row["path"]: row for row in rows(tmp_path / "predictions.csv")}
+    for key, probs in expected["probabilities"].items():
+        now = [float(found[f"digits/{key}"][f"probability of {digit}"]) for digit in range(10)]
+        assert now == pytest.approx(probs, abs=1e-6), key
+
+
 @pytest.mark.slow
 def test_two_processes_write_the_same_files(runs, tmp_path):
     words = [f"run={runs['net']},{runs['mlp']}", "views=ten_crop", "split=val", "batch_size=20", "bootstrap=50"]

@@ -363,16 +363,16 @@ def test_help_comes_without_a_heavy_import():
     assert max(map(len, page.splitlines())) <= 110
 
 
-def test_the_readmes_lines_of_python_give_the_same(trained, monkeypatch, capsys):
-    folder, one, _, _ = trained
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"((?:    .*\n|\n)+)", readme.partition("or, step by step:\n")[2])[:1]
-    code = re.sub(r"^    ", "", block, flags=re.MULTILINE)
-    image = next((folder / "photos").rglob("*.png"))
-    exec(code.replace('"RUN"', f'"{one}"').replace('"photo.jpg"', f'"{image}"'), {})
-    (row,) = predict(f"run={one}", f"images={image}")
-    name, probability = capsys.readouterr().out.rsplit(maxsplit=1)
-    assert (name, float(probability)) == (row["class"], pytest.approx(row["probability"], abs=1e-6))
+@pytest.mark.parametrize("name", ["softmax", "whole", "interrupted"])
+def test_an_older_run_predicts_as_its_own_commit_did(name, tmp_path):
+    """Runs of commit 2dbfc41: `tests/reliability/test_older_checkpoints.py` says how they were made."""
+    run = ROOT / "tests" / "fixtures" / "runs_of_2dbfc41" / name
+    expected = json.loads((run / "expected.json").read_text())["probabilities"]
+    for key in expected:
+        Image.fromarray((DIGITS.images[int(key)] * 15.9375).round().astype(np.uint8)).save(tmp_path / f"{key}.png")
+    for row in predict(f"run={run}", f"images={tmp_path}"):
+        now = [row["probabilities"][str(digit)] for digit in range(10)]
+        assert now == pytest.approx(expected[Path(row["path"]).stem], abs=1e-6), row["path"]
 
 
 def test_a_full_disk_ends_with_4_and_leaves_what_was_there(tmp_path):

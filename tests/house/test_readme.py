@@ -6,11 +6,15 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
 
 from models.nets import NETS
+from predict import predict
 from settings.reading.compose import compose_jobs
+from train import train
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"python train\.py([^`\n|&]*)", README)
 
@@ -90,3 +94,16 @@ def test_results_are_those_of_the_experiments_claims():
         assert claim, f"{path.name} has no line `# result:`"
         claims[path.stem] = f"{claim[1]} ({claim[2]})"
     assert rows == claims
+
+
+def test_the_lines_of_python_give_what_predict_gives(tmp_path, monkeypatch, capsys):
+    train(["model=softmax", "trainer.max_epochs=1", "callbacks=none", f"paths.runs={tmp_path}", "name=one"])
+    run, image = tmp_path / "digits-softmax" / "one", tmp_path / "photo.png"
+    Image.fromarray(load_digits().images[8].astype("uint8") * 15).save(image)
+    (block,) = re.findall(r"((?:    .*\n|\n)+)", README.partition("or, step by step:\n")[2])[:1]
+    code = re.sub(r"^    ", "", block, flags=re.MULTILINE)
+    (row,) = predict(f"run={run}", f"images={image}")
+    capsys.readouterr()
+    exec(code.replace('"RUN"', f'"{run}"').replace('"photo.jpg"', f'"{image}"'), {})
+    name, probability = capsys.readouterr().out.rsplit(maxsplit=1)
+    assert (name, float(probability)) == (row["class"], pytest.approx(row["probability"], abs=1e-6))

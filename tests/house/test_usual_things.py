@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FOLDERS = ("configs", "settings", "models", "datamodules", "callbacks", "engine", "reports", "tests")
 PARTS = ("train.py", "pyproject.toml", *FOLDERS)
 

@@ -2,7 +2,7 @@
 
 Recorded with one thread. Other processors add in another order, hence the tolerance; a change of the data order, the
 initialisation, the augmentation, the loss or the optimiser is far outside it. Rewrite on purpose only, and say why in
-the commit: `GOLDEN=write python -m pytest tests/golden`. For a new experiment, add its name with `[]` first.
+the commit: `GOLDEN=write python -m pytest tests/house/golden`. For a new experiment, add its name with `[]` first.
 """
 
 import json
