@@ -20,12 +20,12 @@ from datamodules.base import ImageDataModule
 from datamodules.sources.cache import PictureCache
 from datamodules.sources.checking import Seen, check_files, in_two_splits
 from datamodules.sources.files import FileSource
-from datamodules.sources.listing import Listing, matched, natural, label_set
-from datamodules.targets import images_of_classes
-from datamodules.targets import strata as strata_of
+from datamodules.sources.listing import Listing, label_set, matched, natural
 from datamodules.sources.near import near_pairs
 from datamodules.sources.packed import PackedStrings
 from datamodules.sources.pictures import Refused, check_header
+from datamodules.targets import images_of_classes
+from datamodules.targets import strata as strata_of
 from settings.errors import TooManyBadFiles, UserError
 
 # Of ImageNet's training images, the usual for photos; weights bring their own.
@@ -272,9 +272,7 @@ class ImageFiles(ImageDataModule):
         return min(LARGEST_SIZE, int(statistics.median_low(sides))) if sides else LARGEST_SIZE
 
     def _say(self, listing: Listing, found: dict[str, FileSource]) -> None:
-        counts = {
-            split: images_of_classes(source.targets, len(self.class_names)) for split, source in found.items()
-        }
+        counts = {split: images_of_classes(source.targets, len(self.class_names)) for split, source in found.items()}
         first = next(iter(found))  # train, but for data that are scored only
         named = sorted(zip(counts[first].tolist(), self.class_names, strict=True), key=lambda one: -one[0])
         shown = named if len(named) <= 10 else [*named[:2], *named[-2:]]

@@ -7,8 +7,8 @@ from lightning import LightningDataModule, LightningModule, Trainer
 
 from callbacks.bad_files import BadFiles
 from callbacks.checkpoint import read_checkpoint
-from callbacks.tested_images import CollectTested
 from callbacks.signals import HoldSignals, Stopped
+from callbacks.tested_images import CollectTested
 from engine.launcher import process_arguments
 from engine.resume import Start
 from engine.run_folder import RunRecord

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from settings.errors import UserError, nearest, unknown
 
@@ -53,7 +53,13 @@ def head_only(names: Sequence[str], epoch: int) -> Shares:
     return {"head": 1.0}
 
 
-def partial(names: Sequence[str], epoch: int, *, stages: int | float | list[str] = 0.5, decay: float = 1.0) -> Shares:
+def partial(
+    names: Sequence[str],
+    epoch: int,
+    *,
+    stages: Annotated[int, "x >= 1"] | Annotated[float, "0 < x < 1"] | Annotated[list[str], "len(x) >= 1"] = 0.5,
+    decay: Annotated[float, "0 < x <= 1"] = 1.0,
+) -> Shares:
     """The last stages train, the first are frozen.
 
     Idea: early stages see edges and colours, which are the same everywhere; late ones see objects. When: a
@@ -90,9 +96,9 @@ def gradual(
     epoch: int,
     *,
     schedule: Literal["stages", "everything"] = "stages",
-    head_epochs: int = 2,
-    stage_epochs: int = 1,
-    decay: float = 1.0,
+    head_epochs: Annotated[int, "x >= 1"] = 2,
+    stage_epochs: Annotated[int, "x >= 1"] = 1,
+    decay: Annotated[float, "0 < x <= 1"] = 1.0,
 ) -> Shares:
     """The head trains first; then one stage more at a time, from the output inwards, or everything at once.
 
@@ -119,7 +125,7 @@ def gradual(
     return _decayed(names, names[-count:], decay)
 
 
-def discriminative(names: Sequence[str], epoch: int, *, decay: float = 0.7) -> Shares:
+def discriminative(names: Sequence[str], epoch: int, *, decay: Annotated[float, "0 < x <= 1"] = 0.7) -> Shares:
     """Everything trains, each stage at `decay` times the learning rate of the stage after it.
 
     Idea: the nearer to the input, the more general a stage is, and the less it should change. When: as full, and
@@ -130,7 +136,7 @@ def discriminative(names: Sequence[str], epoch: int, *, decay: float = 0.7) -> S
     Args:
         names: stages from input to output.
         epoch: of no influence.
-        decay: in (0, 1].
+        decay: rate of each stage as a share of the next one's, towards the input.
     """
     return _decayed(names, names, decay)
 
@@ -139,10 +145,10 @@ def lora(
     names: Sequence[str],
     epoch: int,
     *,
-    rank: int = 8,
-    alpha: float = 16.0,
-    dropout: float = 0.0,
-    targets: Sequence[str] = ("qkv", "proj"),
+    rank: Annotated[int, "x >= 1"] = 8,
+    alpha: Annotated[float, "x > 0"] = 16.0,
+    dropout: Annotated[float, "0 <= x < 1"] = 0.0,
+    targets: Annotated[Sequence[Literal["qkv", "proj"]], "len(x) >= 1"] = ("qkv", "proj"),
 ) -> Shares:
     """The head and low-rank adapters on the attention weights train; every weight of the net itself is frozen.
 

@@ -109,9 +109,7 @@ def confusions_table(counts: Tensor, class_names: Sequence[str], *, most: int = 
         f"<td>{mistakes[true, guess]}</td><td>{mistakes[true, guess] / counts[true].sum():.1%}</td></tr>"
         for true, guess in found
     ]
-    return (
-        f"<h3>Most frequent mistakes</h3>{table(('true', 'taken for', of, 'of the class'), rows)}" if rows else ""
-    )
+    return f"<h3>Most frequent mistakes</h3>{table(('true', 'taken for', of, 'of the class'), rows)}" if rows else ""
 
 
 def tiles(images: Sequence[HardImage], names: Sequence[str]) -> str:

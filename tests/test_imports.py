@@ -111,7 +111,9 @@ STREETS: dict[str, Callable[[Import, set[str]], bool]] = {
     "models and datamodules take from settings what everything stands on": lambda i, _: (
         (i.within("models") or i.within("datamodules"))
         and i.top == "settings"
-        and not i.reaches("settings.errors", "settings.paths", "settings.preprocessing", "settings.weight_files")
+        and not i.reaches(
+            "settings.errors", "settings.paths", "settings.preprocessing", "settings.ranges", "settings.weight_files"
+        )
     ),
     "wandb: callbacks/loggers/wandb_logger.py alone": lambda i, _: (
         i.reaches("wandb", "lightning.pytorch.loggers.WandbLogger", "lightning.pytorch.loggers.wandb")

@@ -47,7 +47,7 @@ class Operation(Protocol):
     """Change uint8 images ``(B, C, H, W)``, and masks int64 ``(B, H, W)`` alike; draws on the CPU.
 
     Class attributes that an operation may have:
-        ranges: argument -> (lowest, highest), a literal, checked before any data is read.
+        neutral: arguments at which it changes nothing, though it is drawn for every image; a test tries them.
         mixes: its targets become shares of the classes; see `mixing.py`.
         moves_masks: False where masks cannot follow it: it is refused for tasks that learn from masks.
         asks_net: it is given a way to ask the net that trains; see `adversarial_erasing.py`.
@@ -82,6 +82,8 @@ def build_recipe(
     Raises:
         UserError: an operation that does not exist, or arguments that it does not take.
     """
+    from datamodules.batch.coin import check_ranges
+
     operations: list[Any] = []
     mixing: list[Any] = []
     place = 0
@@ -95,6 +97,7 @@ def build_recipe(
         ours = {"num_classes": num_classes, "attention": attention}
         asked = {key: ours[key] for key in inspect.signature(operation).parameters if key in ours}
         try:
+            check_ranges(operation, arguments)
             made = operation(**arguments, **asked)
         except (TypeError, ValueError) as error:
             raise UserError(f"augment.{name}: {error}") from error

@@ -5,11 +5,12 @@ net that trains is asked anew for each batch, by its class activation map of the
 """
 
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
 from torch.nn.functional import interpolate
 
-from datamodules.batch.coin import check_probability, check_ranges, toss
+from datamodules.batch.coin import toss
 
 Attention = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Images uint8 ``(B, C, H, W)`` and their targets -> how much each place speaks for them, float ``(B, h, w)``."""
@@ -39,15 +40,21 @@ class AdversarialErasing:
         p: share of the images.
     """
 
-    ranges = {"threshold": (0, 1), "value": (0, 255)}
     asks_net = True
+    neutral = {"threshold": 1}
 
-    def __init__(self, *, attention: Attention, threshold: float = 0.6, value: int = 128, p: float = 0.5) -> None:
-        check_ranges(self.ranges, threshold=threshold, value=value)
+    def __init__(
+        self,
+        *,
+        attention: Attention,
+        threshold: Annotated[float, "0 <= x <= 1"] = 0.6,
+        value: Annotated[int, "0 <= x <= 255"] = 128,
+        p: Annotated[float, "0 <= x <= 1"] = 0.5,
+    ) -> None:
         self.attention = attention
         self.threshold = threshold
         self.value = value
-        self.p = check_probability(p)
+        self.p = p
 
     def __call__(
         self,

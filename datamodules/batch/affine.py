@@ -1,11 +1,11 @@
 """Rotate, shift, zoom and shear each image at once, by one resampling; quarter turns, which need none."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 
-from datamodules.batch.coin import check_probability, check_ranges, toss
+from datamodules.batch.coin import toss
 from datamodules.batch.warp import pixel_grid, warp
 from settings.errors import UserError
 
@@ -53,25 +53,24 @@ class Affine:
         p: share of the images that is changed at all.
     """
 
-    ranges = {"degrees": (0, 180), "translate": (0, 1), "shear": (0, 80)}
+    neutral = {"degrees": 0, "translate": 0, "zoom": [1, 1], "shear": 0}
 
     def __init__(
         self,
         *,
-        degrees: float = 15.0,
-        translate: float = 0.1,
-        zoom: Sequence[float] = (0.9, 1.1),
-        shear: float = 5.0,
-        p: float = 1.0,
+        degrees: Annotated[float, "0 <= x <= 180"] = 15.0,
+        translate: Annotated[float, "0 <= x <= 1"] = 0.1,
+        zoom: Annotated[Sequence[Annotated[float, "x > 0"]], "len(x) == 2"] = (0.9, 1.1),
+        shear: Annotated[float, "0 <= x <= 80"] = 5.0,
+        p: Annotated[float, "0 <= x <= 1"] = 1.0,
     ) -> None:
-        check_ranges(self.ranges, degrees=degrees, translate=translate, shear=shear)
         if len(zoom) != 2 or not 0 < zoom[0] <= zoom[1]:
             raise ValueError(f"zoom is two positive numbers, the smaller first; got {list(zoom)}")
         self.degrees = degrees
         self.translate = translate
         self.zoom = (float(zoom[0]), float(zoom[1]))
         self.shear = shear
-        self.p = check_probability(p)
+        self.p = p
 
     def draw(self, n: int, generator: torch.Generator) -> Changes:
         """Return the changes of n images; nothing where the coin says no."""
@@ -108,8 +107,8 @@ class QuarterTurn:
     For pictures without an upright: from microscopes, from above. Most others change their meaning.
     """
 
-    def __init__(self, *, p: float = 0.75) -> None:
-        self.p = check_probability(p)
+    def __init__(self, *, p: Annotated[float, "0 <= x <= 1"] = 0.75) -> None:
+        self.p = p
 
     def draw(self, n: int, generator: torch.Generator) -> torch.Tensor:
         """Return int64 ``(n,)``: quarters of a turn, counter-clockwise; 0 where the coin says no."""

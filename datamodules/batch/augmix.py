@@ -3,11 +3,11 @@
 Source: arxiv.org/abs/1912.02781, without its consistency loss, as torchvision has it.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 
-from datamodules.batch.coin import check_probability, check_ranges, toss
+from datamodules.batch.coin import toss
 from datamodules.batch.kinds import INDEX, Range, change_each, levels, signed
 
 LEVELS = 10
@@ -70,14 +70,19 @@ class AugMix:
     """
 
     moves_masks = False
-    ranges = {"severity": (1, 10), "width": (1, 10), "alpha": (0.01, 100)}
 
-    def __init__(self, *, severity: int = 3, width: int = 3, alpha: float = 1.0, p: float = 1.0) -> None:
-        check_ranges(self.ranges, severity=severity, width=width, alpha=alpha)
+    def __init__(
+        self,
+        *,
+        severity: Annotated[int, "1 <= x <= 10"] = 3,
+        width: Annotated[int, "1 <= x <= 10"] = 3,
+        alpha: Annotated[float, "0.01 <= x <= 100"] = 1.0,
+        p: Annotated[float, "0 <= x <= 1"] = 1.0,
+    ) -> None:
         self.severity = severity
         self.width = width
         self.alpha = alpha
-        self.p = check_probability(p)
+        self.p = p
 
     def draw(self, n: int, generator: torch.Generator) -> Draws:
         """Return the chains of n images; those that the coin leaves alone have weight 1 on themselves."""

@@ -1,11 +1,11 @@
 """AutoAugment: pairs of operations that a search found for a data set (Cubuk et al. 2018, arxiv.org/abs/1805.09501)."""
 
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 
-from datamodules.batch.coin import check_probability, toss
+from datamodules.batch.coin import toss
 from datamodules.batch.kinds import INDEX, change_each, levels, signed
 from datamodules.batch.randaugment import RANGES
 
@@ -52,11 +52,13 @@ class AutoAugment:
         p: share of the images that is changed at all.
     """
 
-    def __init__(self, *, policy: Literal["imagenet", "cifar10", "svhn"] = "cifar10", p: float = 1.0) -> None:
+    def __init__(
+        self, *, policy: Literal["imagenet", "cifar10", "svhn"] = "cifar10", p: Annotated[float, "0 <= x <= 1"] = 1.0
+    ) -> None:
         if policy not in POLICIES:
             raise ValueError(f"policy is one of {', '.join(POLICIES)}; got {policy!r}")
         self.policy = policy
-        self.p = check_probability(p)
+        self.p = p
 
     def draw(self, n: int, generator: torch.Generator) -> Draws:
         """Return pairs (uniform), which of their operations happen (as the policy says) and signs (a fair coin)."""

@@ -1,11 +1,12 @@
 """What every operation needs: the coin that it tosses for each image, and the ranges of its arguments."""
 
+import inspect
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
-Ranges = Mapping[str, tuple[float, float]]
-"""Argument -> (lowest, highest) value. A literal in a class, so that a configuration is checked without torch."""
+from settings.ranges import broken
 
 
 def toss(n: int, p: float, generator: torch.Generator) -> torch.Tensor:
@@ -13,16 +14,15 @@ def toss(n: int, p: float, generator: torch.Generator) -> torch.Tensor:
     return torch.rand(n, generator=generator) < p  # rand is in [0, 1)
 
 
-def check_probability(p: float) -> float:
-    """Return ``p``, or raise ValueError where it is no probability."""
-    if not 0 <= p <= 1:
-        raise ValueError(f"p is a probability, from 0 to 1; got {p}")
-    return p
+def check_ranges(operation: type, arguments: Mapping[str, Any]) -> None:
+    """Hold arguments against the ranges in the constructor's annotations, such as ``Annotated[float, "0 <= x < 1"]``.
 
+    The configuration reads the same ranges from the source, before anything is built.
 
-def check_ranges(ranges: Ranges, **arguments: float) -> None:
-    """Raise ValueError for an argument outside its range; says the range and the value."""
-    for name, value in arguments.items():
-        low, high = ranges[name]
-        if not low <= value <= high:
-            raise ValueError(f"{name} goes from {low:g} to {high:g}; got {value}")
+    Raises:
+        ValueError: an argument leaves its range; says the range and the value.
+    """
+    for name, parameter in inspect.signature(operation, eval_str=True).parameters.items():
+        for note in getattr(parameter.annotation, "__metadata__", ()) if name in arguments else ():
+            if isinstance(note, str) and (wanted := broken(note, arguments[name])):
+                raise ValueError(f"{name} must be {wanted}; got {arguments[name]}")

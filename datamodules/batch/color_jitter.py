@@ -4,11 +4,11 @@ Grey images have neither saturation nor hue: those leave them as they are.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 
-from datamodules.batch.coin import check_probability, check_ranges, toss
+from datamodules.batch.coin import toss
 
 
 def grey(images: torch.Tensor) -> torch.Tensor:
@@ -99,20 +99,19 @@ class ColorJitter:
         p: share of the images that is changed at all.
     """
 
-    ranges = {"brightness": (0, 1), "contrast": (0, 1), "saturation": (0, 1), "hue": (0, 0.5)}
+    neutral = {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}
 
     def __init__(
         self,
         *,
-        brightness: float = 0.4,
-        contrast: float = 0.4,
-        saturation: float = 0.4,
-        hue: float = 0.1,
-        p: float = 0.8,
+        brightness: Annotated[float, "0 <= x <= 1"] = 0.4,
+        contrast: Annotated[float, "0 <= x <= 1"] = 0.4,
+        saturation: Annotated[float, "0 <= x <= 1"] = 0.4,
+        hue: Annotated[float, "0 <= x <= 0.5"] = 0.1,
+        p: Annotated[float, "0 <= x <= 1"] = 0.8,
     ) -> None:
-        check_ranges(self.ranges, brightness=brightness, contrast=contrast, saturation=saturation, hue=hue)
         self.reaches = (brightness, contrast, saturation, hue)
-        self.p = check_probability(p)
+        self.p = p
 
     def draw(self, n: int, generator: torch.Generator) -> Draws:
         """Return factors (uniform) and orders (uniform over all 24); neutral factors where the coin says no."""

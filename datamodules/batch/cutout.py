@@ -1,9 +1,11 @@
 """Cutout: square holes at random places (DeVries and Taylor 2017, arxiv.org/abs/1708.04552); labels stay."""
 
+from typing import Annotated
+
 import torch
 
 from datamodules.batch.boxes import Boxes, covered
-from datamodules.batch.coin import check_probability, check_ranges, toss
+from datamodules.batch.coin import toss
 from settings.errors import UserError
 
 
@@ -32,14 +34,18 @@ class Cutout:
         p: share of the images that get holes.
     """
 
-    ranges = {"holes": (1, 100), "side": (0, 1), "value": (0, 255)}
-
-    def __init__(self, *, holes: int = 1, side: float = 0.25, value: int = 0, p: float = 1.0) -> None:
-        check_ranges(self.ranges, holes=holes, side=side, value=value)
+    def __init__(
+        self,
+        *,
+        holes: Annotated[int, "1 <= x <= 100"] = 1,
+        side: Annotated[float, "0 <= x <= 1"] = 0.25,
+        value: Annotated[int, "0 <= x <= 255"] = 0,
+        p: Annotated[float, "0 <= x <= 1"] = 1.0,
+    ) -> None:
         self.holes = holes
         self.side = side
         self.value = value
-        self.p = check_probability(p)
+        self.p = p
 
     def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> Boxes:
         """Return the holes of n images, int64 ``(n, holes)`` each edge; empty ones where the coin says no."""

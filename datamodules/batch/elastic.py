@@ -4,11 +4,12 @@ Source: Simard et al. 2003, doi.org/10.1109/ICDAR.2003.1227801, section 2.
 """
 
 import math
+from typing import Annotated
 
 import torch
 from torch.nn.functional import conv2d, pad
 
-from datamodules.batch.coin import check_probability, check_ranges, toss
+from datamodules.batch.coin import toss
 from datamodules.batch.warp import pixel_grid, warp
 from settings.errors import UserError
 
@@ -36,13 +37,18 @@ class Elastic:
         p: share of the images that is warped.
     """
 
-    ranges = {"shift": (0, 0.5), "smoothness": (0.01, 1)}
+    neutral = {"shift": 0}
 
-    def __init__(self, *, shift: float = 0.025, smoothness: float = 0.1, p: float = 1.0) -> None:
-        check_ranges(self.ranges, shift=shift, smoothness=smoothness)
+    def __init__(
+        self,
+        *,
+        shift: Annotated[float, "0 <= x <= 0.5"] = 0.025,
+        smoothness: Annotated[float, "0.01 <= x <= 1"] = 0.1,
+        p: Annotated[float, "0 <= x <= 1"] = 1.0,
+    ) -> None:
         self.shift = shift
         self.smoothness = smoothness
-        self.p = check_probability(p)
+        self.p = p
 
     def draw(
         self, n: int, height: int, width: int, generator: torch.Generator, *, device: torch.device = CPU

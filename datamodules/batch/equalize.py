@@ -3,17 +3,19 @@
 The adaptive form, in tiles with limited contrast, is albumentations' line `CLAHE`.
 """
 
+from typing import Annotated
+
 import torch
 
-from datamodules.batch.coin import check_probability, toss
+from datamodules.batch.coin import toss
 from datamodules.batch.kinds import INDEX, change_each
 
 
 class Equalize:
     """Equalise each image with probability ``p``."""
 
-    def __init__(self, *, p: float = 0.5) -> None:
-        self.p = check_probability(p)
+    def __init__(self, *, p: Annotated[float, "0 <= x <= 1"] = 0.5) -> None:
+        self.p = p
 
     def __call__(
         self,

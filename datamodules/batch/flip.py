@@ -1,8 +1,10 @@
 """Mirror images of a batch, each by its own coin."""
 
+from typing import Annotated
+
 import torch
 
-from datamodules.batch.coin import check_probability, toss
+from datamodules.batch.coin import toss
 from datamodules.batch.large import is_large, mirror_large
 
 
@@ -32,8 +34,8 @@ class HorizontalFlip:
 
     dim = -1
 
-    def __init__(self, *, p: float = 0.5) -> None:
-        self.p = check_probability(p)
+    def __init__(self, *, p: Annotated[float, "0 <= x <= 1"] = 0.5) -> None:
+        self.p = p
 
     def draw(self, n: int, generator: torch.Generator) -> torch.Tensor:
         """Return bool ``(n,)``: which images to mirror."""

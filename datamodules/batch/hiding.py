@@ -5,11 +5,11 @@ Hide-and-Seek: Kumar Singh and Lee 2017, arxiv.org/abs/1704.04232. GridMask: Che
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 
-from datamodules.batch.coin import check_probability, check_ranges, toss
+from datamodules.batch.coin import toss
 from settings.errors import UserError
 
 
@@ -33,18 +33,22 @@ class HideAndSeek:
         p: share of the images.
     """
 
-    ranges = {"hide": (0, 1), "value": (0, 255)}
+    neutral = {"hide": 0}
 
     def __init__(
-        self, *, grids: Sequence[int] = (4, 5, 7), hide: float = 0.5, value: int = 128, p: float = 0.5
+        self,
+        *,
+        grids: Annotated[Sequence[Annotated[int, "x >= 1"]], "len(x) >= 1"] = (4, 5, 7),
+        hide: Annotated[float, "0 <= x <= 1"] = 0.5,
+        value: Annotated[int, "0 <= x <= 255"] = 128,
+        p: Annotated[float, "0 <= x <= 1"] = 0.5,
     ) -> None:
-        check_ranges(self.ranges, hide=hide, value=value)
         if not grids or any(int(cells) != cells or cells < 1 for cells in grids):
             raise ValueError(f"grids are whole numbers of cells along a side, at least 1; got {list(grids)}")
         self.grids = tuple(int(cells) for cells in grids)
         self.hide = hide
         self.value = value
-        self.p = check_probability(p)
+        self.p = p
 
     def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> torch.Tensor:
         """Return bool ``(n, H, W)``: the hidden pixels."""
@@ -110,19 +114,24 @@ class GridMask:
         p: share of the images.
     """
 
-    ranges = {"smallest": (0, 1), "largest": (0, 1), "keep": (0, 1), "value": (0, 255)}
+    neutral = {"keep": 1}
 
     def __init__(
-        self, *, smallest: float = 0.43, largest: float = 1.0, keep: float = 0.6, value: int = 0, p: float = 0.7
+        self,
+        *,
+        smallest: Annotated[float, "0 <= x <= 1"] = 0.43,
+        largest: Annotated[float, "0 <= x <= 1"] = 1.0,
+        keep: Annotated[float, "0 <= x <= 1"] = 0.6,
+        value: Annotated[int, "0 <= x <= 255"] = 0,
+        p: Annotated[float, "0 <= x <= 1"] = 0.7,
     ) -> None:
-        check_ranges(self.ranges, smallest=smallest, largest=largest, keep=keep, value=value)
         if smallest > largest:
             raise ValueError(f"smallest must be at most largest; got {smallest} and {largest}")
         self.smallest = smallest
         self.largest = largest
         self.keep = keep
         self.value = value
-        self.p = check_probability(p)
+        self.p = p
 
     def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> Grids:
         """Return the squares of n images."""

@@ -5,12 +5,10 @@ the other, never both. Their probabilities therefore sum to at most 1.
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch.nn.functional import one_hot
-
-from datamodules.batch.coin import Ranges, check_probability, check_ranges
 
 
 def soft(targets: torch.Tensor, num_classes: int) -> torch.Tensor:
@@ -54,14 +52,18 @@ class Mixing:
         p: share of the images that is mixed.
     """
 
-    ranges: ClassVar[Ranges] = {"alpha": (0.01, 100)}
     mixes: ClassVar[bool] = True
 
-    def __init__(self, *, num_classes: int, alpha: float = 1.0, p: float = 1.0) -> None:
-        check_ranges(self.ranges, alpha=alpha)
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        alpha: Annotated[float, "0.01 <= x <= 100"] = 1.0,
+        p: Annotated[float, "0 <= x <= 1"] = 1.0,
+    ) -> None:
         self.num_classes = num_classes
         self.alpha = alpha
-        self.p = check_probability(p)
+        self.p = p
 
     def mix(
         self, images: torch.Tensor, targets: torch.Tensor, masks: torch.Tensor | None, generator: torch.Generator

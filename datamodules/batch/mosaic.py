@@ -4,10 +4,11 @@ Source: arxiv.org/abs/2004.10934, figure 3. Each tile is a whole image at half i
 is cut off, and where no tile lies the mosaic is grey.
 """
 
+from typing import Annotated
+
 import torch
 from torch.nn.functional import interpolate
 
-from datamodules.batch.coin import check_probability, check_ranges
 from datamodules.batch.mixing import Mixing, draw_partners
 from datamodules.batch.random_crop import IGNORE
 
@@ -48,13 +49,16 @@ class Mosaic(Mixing):
         p: share of the images.
     """
 
-    ranges = {"margin": (0.25, 0.5)}  # a literal: it is read, not run
-
-    def __init__(self, *, num_classes: int, margin: float = 0.3, p: float = 1.0) -> None:
-        check_ranges(self.ranges, margin=margin)
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        margin: Annotated[float, "0.25 <= x <= 0.5"] = 0.3,
+        p: Annotated[float, "0 <= x <= 1"] = 1.0,
+    ) -> None:
         self.num_classes = num_classes
         self.margin = margin
-        self.p = check_probability(p)
+        self.p = p
 
     def draw(
         self, n: int, height: int, width: int, generator: torch.Generator

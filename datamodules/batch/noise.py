@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch.nn.functional import conv2d, pad
 
-from datamodules.batch.coin import check_probability, check_ranges, toss
+from datamodules.batch.coin import toss
 
 
 class GaussianNoise:
@@ -18,12 +19,11 @@ class GaussianNoise:
         p: share of the images.
     """
 
-    ranges = {"std": (0, 1)}
+    neutral = {"std": 0}
 
-    def __init__(self, *, std: float = 0.1, p: float = 0.5) -> None:
-        check_ranges(self.ranges, std=std)
+    def __init__(self, *, std: Annotated[float, "0 <= x <= 1"] = 0.1, p: Annotated[float, "0 <= x <= 1"] = 0.5) -> None:
         self.std = std
-        self.p = check_probability(p)
+        self.p = p
 
     def draw(self, n: int, generator: torch.Generator) -> torch.Tensor:
         """Return the noise's standard deviation for each of n images, in grey levels; 0 for no."""
@@ -73,11 +73,18 @@ class GaussianBlur:
         p: share of the images.
     """
 
-    def __init__(self, *, sigma: Sequence[float] = (0.1, 2.0), p: float = 0.5) -> None:
+    neutral = {"sigma": [1e-3, 1e-3]}
+
+    def __init__(
+        self,
+        *,
+        sigma: Annotated[Sequence[Annotated[float, "x > 0"]], "len(x) == 2"] = (0.1, 2.0),
+        p: Annotated[float, "0 <= x <= 1"] = 0.5,
+    ) -> None:
         if len(sigma) != 2 or not 0 < sigma[0] <= sigma[1]:
             raise ValueError(f"sigma is two positive numbers, the smaller first; got {list(sigma)}")
         self.sigma = (float(sigma[0]), float(sigma[1]))
-        self.p = check_probability(p)
+        self.p = p
 
     def draw(self, n: int, generator: torch.Generator) -> torch.Tensor:
         """Return each image's sigma, float32 ``(n,)``; 0 for no."""

@@ -1,10 +1,10 @@
 """RandAugment: a few of 14 operations, all at one magnitude (Cubuk et al. 2019, arxiv.org/abs/1909.13719)."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 
-from datamodules.batch.coin import check_probability, check_ranges, toss
+from datamodules.batch.coin import toss
 from datamodules.batch.kinds import Range, change_each, levels, signed
 
 CHOICES = 14  # all of `KINDS` but the last, invert
@@ -60,13 +60,18 @@ class RandAugment:
         p: share of the images that is changed at all.
     """
 
-    ranges = {"num_ops": (0, 14), "magnitude": (0, 30)}  # a literal: it is read, not run
+    neutral = {"num_ops": 0}
 
-    def __init__(self, *, num_ops: int = 2, magnitude: int = 9, p: float = 1.0) -> None:
-        check_ranges(self.ranges, num_ops=num_ops, magnitude=magnitude)
+    def __init__(
+        self,
+        *,
+        num_ops: Annotated[int, "0 <= x <= 14"] = 2,
+        magnitude: Annotated[int, "0 <= x <= 30"] = 9,
+        p: Annotated[float, "0 <= x <= 1"] = 1.0,
+    ) -> None:
         self.num_ops = num_ops
         self.magnitude = magnitude
-        self.p = check_probability(p)
+        self.p = p
 
     def draw(self, n: int, generator: torch.Generator) -> Draws:
         """Return operations (uniform over all 14) and signs (a fair coin) of n images."""

@@ -1,11 +1,11 @@
 """Shift each image by a few pixels: pad, then crop at a random place (He et al. 2015, section 4.2)."""
 
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 
-from datamodules.batch.coin import check_probability, toss
+from datamodules.batch.coin import toss
 from settings.errors import UserError
 
 IGNORE = 255  # target of mask pixels that lie outside the image
@@ -103,13 +103,19 @@ class RandomCrop:
         fill: "zeros" (black, the usual) or "reflect" (the image mirrored at its border).
     """
 
-    def __init__(self, *, padding: float = 0.125, p: float = 1.0, fill: Literal["zeros", "reflect"] = "zeros") -> None:
+    def __init__(
+        self,
+        *,
+        padding: Annotated[float, "0 < x < 1"] = 0.125,
+        p: Annotated[float, "0 <= x <= 1"] = 1.0,
+        fill: Literal["zeros", "reflect"] = "zeros",
+    ) -> None:
         if not 0 < padding < 1:
             raise ValueError(f"padding is a share of the side, more than 0 and less than 1; got {padding}")
         if fill not in ("zeros", "reflect"):
             raise ValueError(f"fill is 'zeros' or 'reflect'; got {fill!r}")
         self.padding = padding
-        self.p = check_probability(p)
+        self.p = p
         self.fill = fill
 
     def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> Shifts:

@@ -4,11 +4,12 @@ Unlike Cutout's square its size is drawn, and it lies wholly inside the image; l
 """
 
 import math
+from typing import Annotated
 
 import torch
 
 from datamodules.batch.boxes import Boxes
-from datamodules.batch.coin import check_probability, check_ranges, toss
+from datamodules.batch.coin import toss
 from datamodules.batch.cutout import cutout
 
 TRIES = 10
@@ -26,21 +27,20 @@ class RandomErasing:
         value: grey level of the rectangle, 0 is black.
     """
 
-    ranges = {"smallest": (0, 1), "largest": (0, 1), "elongation": (1, 100), "value": (0, 255)}
+    neutral = {"smallest": 0, "largest": 0}
 
     def __init__(
         self,
         *,
-        p: float = 0.5,
-        smallest: float = 0.02,
-        largest: float = 0.33,
-        elongation: float = 3.3,
-        value: int = 0,
+        p: Annotated[float, "0 <= x <= 1"] = 0.5,
+        smallest: Annotated[float, "0 <= x <= 1"] = 0.02,
+        largest: Annotated[float, "0 <= x <= 1"] = 0.33,
+        elongation: Annotated[float, "1 <= x <= 100"] = 3.3,
+        value: Annotated[int, "0 <= x <= 255"] = 0,
     ) -> None:
-        check_ranges(self.ranges, smallest=smallest, largest=largest, elongation=elongation, value=value)
         if smallest > largest:
             raise ValueError(f"smallest must be at most largest; got {smallest} and {largest}")
-        self.p = check_probability(p)
+        self.p = p
         self.smallest = smallest
         self.largest = largest
         self.elongation = elongation

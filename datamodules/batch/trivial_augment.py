@@ -3,11 +3,11 @@
 Source: Müller and Hutter 2021, arxiv.org/abs/2103.10158, the wide form, as torchvision has it.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 
-from datamodules.batch.coin import check_probability, toss
+from datamodules.batch.coin import toss
 from datamodules.batch.kinds import Range, change_each, levels, signed
 from datamodules.batch.randaugment import CHOICES, LEVELS
 
@@ -41,8 +41,8 @@ class TrivialAugment:
     pixels that can move all of the image out of sight.
     """
 
-    def __init__(self, *, p: float = 1.0) -> None:
-        self.p = check_probability(p)
+    def __init__(self, *, p: Annotated[float, "0 <= x <= 1"] = 1.0) -> None:
+        self.p = p
 
     def draw(self, n: int, generator: torch.Generator) -> Draws:
         """Return operations and strengths (uniform) and signs (a fair coin) of n images."""

@@ -62,6 +62,8 @@ def build_image_recipe(mapping: Mapping[str, Mapping[str, Any] | None]) -> list[
     Raises:
         UserError: an operation that does not exist, or arguments that it does not take.
     """
+    from datamodules.batch.coin import check_ranges
+
     operations: list[ImageOperation] = []
     for name, arguments in mapping.items():
         if arguments is None or not is_per_image(name):
@@ -69,6 +71,8 @@ def build_image_recipe(mapping: Mapping[str, Mapping[str, Any] | None]) -> list[
         file, class_name = OPERATIONS.get(name, "albumentations_line:AlbumentationsLine").split(":")
         operation = getattr(importlib.import_module(f"datamodules.image.{file}"), class_name)
         try:
+            if name in OPERATIONS:
+                check_ranges(operation, arguments)
             operations.append(operation(**arguments) if name in OPERATIONS else operation(name, arguments))
         except (TypeError, ValueError) as error:
             text = " ".join(str(error).split())

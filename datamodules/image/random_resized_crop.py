@@ -3,11 +3,11 @@
 import math
 from collections.abc import Sequence
 from functools import cache
+from typing import Annotated
 
 import torch
 from torch.nn.functional import interpolate
 
-from datamodules.batch.coin import check_probability
 from datamodules.image import Part
 
 ATTEMPTS = 10  # then the largest central part with an allowed shape, as torchvision does
@@ -23,14 +23,14 @@ class RandomResizedCrop:
     """
 
     cuts_from_whole = True
-    ranges = {"p": (0.0, 1.0)}
+    neutral = {"scale": [1, 1], "ratio": [1, 1]}
 
     def __init__(
         self,
         *,
-        scale: Sequence[float] = (0.08, 1.0),
-        ratio: Sequence[float] = (0.75, 1.3333333333333333),
-        p: float = 1.0,
+        scale: Annotated[Sequence[Annotated[float, "0 < x <= 1"]], "len(x) == 2"] = (0.08, 1.0),
+        ratio: Annotated[Sequence[Annotated[float, "x > 0"]], "len(x) == 2"] = (0.75, 1.3333333333333333),
+        p: Annotated[float, "0 <= x <= 1"] = 1.0,
     ) -> None:
         if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
             raise ValueError(f"scale is two shares of the area, the smaller first, in (0, 1]; got {list(scale)}")
@@ -38,7 +38,7 @@ class RandomResizedCrop:
             raise ValueError(f"ratio is two positive numbers, the smaller first; got {list(ratio)}")
         self.scale = tuple(scale)
         self.ratio = tuple(ratio)
-        self.p = check_probability(p)
+        self.p = p
 
     def draw(self, height: int, width: int, generator: torch.Generator) -> Part:
         """Return (top, left, height, width) of the part, drawn as torchvision's `RandomResizedCrop` draws it."""

@@ -18,6 +18,7 @@ Keller Jordan: 94% on CIFAR-10 in 3.29 Seconds on a Single GPU, 2024 (arXiv:2404
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -111,8 +112,8 @@ class Airbench(nn.Module):
         *,
         num_classes: int,
         in_channels: int,
-        widths: Sequence[int] = (64, 256, 256),
-        head_scale: float = 1 / 9,
+        widths: Annotated[Sequence[Annotated[int, "x >= 1"]], "len(x) == 3"] = (64, 256, 256),
+        head_scale: Annotated[float, "x > 0"] = 1 / 9,
     ) -> None:
         super().__init__()
         if len(widths) != 3 or min(widths) < 1:

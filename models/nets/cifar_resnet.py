@@ -13,6 +13,8 @@ He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, 2015, section
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -79,9 +81,9 @@ class CifarResNet(nn.Module):
         *,
         num_classes: int,
         in_channels: int,
-        depth: int = 20,
-        width: int = 16,
-        shortcut: str = "identity",
+        depth: Annotated[int, "x >= 8", "x % 6 == 2"] = 20,
+        width: Annotated[int, "x >= 1"] = 16,
+        shortcut: Literal["identity", "projection", "none"] = "identity",
         zero_init_residual: bool = False,
     ) -> None:
         super().__init__()

@@ -14,6 +14,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any, Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -33,13 +35,14 @@ POOLS: dict[str, type[nn.MaxPool2d] | type[nn.AvgPool2d] | None] = {
     "none": None,
 }
 ENDINGS = ("flatten", "gap")
-ORDER = ("conv", "norm", "pool", "activation", "dropout")
+ORDER: tuple[Any, ...] = ("conv", "norm", "pool", "activation", "dropout")
 
 
 class CNN(nn.Module):
     """Convolution blocks, flatten or global average pooling (`ending="gap"`), dense layers, logits.
 
-    `order` may leave out a part that is turned off (norm="none", pool="none", spatial_dropout=0), no other.
+    `order` may leave out a part that is turned off (norm="none", pool="none", spatial_dropout=0), no other; a
+    configuration names all five.
     `groups` is the number of groups of the group norm. With `gap` any image size works; with `flatten` only
     `image_size`.
     """
@@ -52,17 +55,19 @@ class CNN(nn.Module):
         num_classes: int,
         in_channels: int,
         image_size: int,
-        widths: tuple[int, ...] = (32, 64, 128, 256),
-        kernel_size: int = 3,
-        order: tuple[str, ...] = ORDER,
-        norm: str = "batch",
-        groups: int = 8,
-        pool: str = "max",
-        activation: str = "relu",
-        spatial_dropout: float = 0.0,
-        ending: str = "flatten",
-        dense_widths: tuple[int, ...] = (128,),
-        dropout: float = 0.5,
+        widths: Annotated[tuple[Annotated[int, "x >= 1"], ...], "len(x) >= 1"] = (32, 64, 128, 256),
+        kernel_size: Annotated[int, "x >= 1", "x % 2 == 1"] = 3,
+        order: Annotated[
+            tuple[Literal["conv", "norm", "pool", "activation", "dropout"], ...], "len(set(x)) == 5"
+        ] = ORDER,
+        norm: Literal["batch", "layer", "instance", "group", "none"] = "batch",
+        groups: Annotated[int, "x >= 1"] = 8,
+        pool: Literal["max", "avg", "none"] = "max",
+        activation: Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"] = "relu",
+        spatial_dropout: Annotated[float, "0 <= x < 1"] = 0.0,
+        ending: Literal["flatten", "gap"] = "flatten",
+        dense_widths: tuple[Annotated[int, "x >= 1"], ...] = (128,),
+        dropout: Annotated[float, "0 <= x < 1"] = 0.5,
     ) -> None:
         super().__init__()
         _check_choice("norm", norm, NORMS)

@@ -12,6 +12,8 @@ fig. 2.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "relu": nn.ReLU}
@@ -30,8 +32,8 @@ class LeNet5(nn.Module):
         num_classes: int,
         in_channels: int,
         image_size: int,
-        activation: str = "tanh",
-        pool: str = "avg",
+        activation: Literal["tanh", "sigmoid", "relu"] = "tanh",
+        pool: Literal["avg", "max"] = "avg",
     ) -> None:
         super().__init__()
         if image_size not in PADDINGS:

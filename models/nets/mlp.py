@@ -6,6 +6,8 @@ al.: Dropout, JMLR 15 (2014), 1929-1958. Parameters with the default widths, 28x
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from torch import Tensor, nn
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -28,9 +30,9 @@ class MLP(nn.Module):
         num_classes: int,
         in_channels: int,
         image_size: int,
-        widths: tuple[int, ...] = (256, 128),
-        activation: str = "relu",
-        dropout: float = 0.5,
+        widths: tuple[Annotated[int, "x >= 1"], ...] = (256, 128),
+        activation: Literal["relu", "leaky_relu", "gelu", "tanh", "sigmoid"] = "relu",
+        dropout: Annotated[float, "0 <= x < 1"] = 0.5,
     ) -> None:
         super().__init__()
         if activation not in ACTIVATIONS:

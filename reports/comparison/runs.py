@@ -118,9 +118,7 @@ def read_run(folder: Path) -> Run:
 
 def _modes(stored: Any) -> dict[str, str]:
     """Metric -> `max` or `min`; what is anything else in the file is left out."""
-    return {
-        name: mode for name, mode in (stored if isinstance(stored, dict) else {}).items() if mode in ("max", "min")
-    }
+    return {name: mode for name, mode in (stored if isinstance(stored, dict) else {}).items() if mode in ("max", "min")}
 
 
 def find_folders(wanted: Sequence[str], runs: Path) -> list[Path]:

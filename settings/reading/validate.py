@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from settings.reading import files
 from settings.reading.composition import PRESETS, Composition
 from settings.reading.files import Keys
-from settings.schema import names
+from settings.schema import names, signatures
 from settings.schema.checks import CHECKS, forbidden_targets, foreign_arguments
 from settings.schema.mistakes import follow, show, value_at, wrong_values
 from settings.schema.run_config import RunConfig, Settings, all_keys
@@ -138,8 +138,9 @@ def settle(raw: Mapping[str, Any]) -> RunConfig:
         for name, given in config.augment.items()
         if given is not None and not names.effects(name).isdisjoint(config.data.forbid)
     ]
+    known = names.operations()
     config.augment = {
-        name: given
+        name: signatures.convert(known[name], given) if name in known else given
         for name, given in config.augment.items()
         if given is not None and name not in config.dropped_augment
     }

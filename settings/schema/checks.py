@@ -12,16 +12,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from settings import weight_files
 from settings.errors import UserError, nearest, unknown
 from settings.reading import files
-from settings.schema import albumentations_lines, image_files, loss_names, names, recipes, signatures, transfer_modes
-from settings.schema.mistakes import wrong_values
-from settings.schema.net_arguments import ARGUMENTS
+from settings.schema import albumentations_lines, image_files, loss_names, names, recipes, signatures
 from settings.schema.run_config import Settings
-from settings.schema.sections import Callbacks, Data, Loss, Model, Section
+from settings.schema.sections import Callbacks, Data, Loss, Model, Section, Transfer
 from settings.schema.unknown_key import unknown_key
 from settings.world import ELSEWHERE, launched
 
@@ -32,7 +28,6 @@ CALLBACK_TARGET = re.compile(r"callbacks(\.[A-Za-z_]\w*)+\.[A-Za-z_]\w*")
 FILLED_IN = frozenset({"root", "data_dir"})  # by train.py, from data.root and paths.data
 FILLED_IN_NETS = frozenset({"num_classes", "in_chans", "in_channels", "pretrained", "weights"})
 FILLED_IN_OPERATIONS = frozenset({"num_classes", "attention"})
-SHARES = frozenset({"p", "padding"})  # of an operation: probabilities, and lengths as parts of the side
 
 
 def forbidden_targets(raw: Any, above: Key = ()) -> Mistakes:
@@ -70,7 +65,7 @@ def foreign_arguments(raw: Mapping[str, Any]) -> Mistakes:
     if isinstance(model, Mapping):
         yield from _net_arguments(model)
     if isinstance(transfer, Mapping):
-        yield from transfer_modes.mistakes(transfer)
+        yield from _mode_arguments(transfer)
     if isinstance(recipe, Mapping):
         yield from _operations(recipe)
     if isinstance(loss, Mapping):
@@ -100,6 +95,7 @@ def _of_class(
     ours: list[str],
     target: str | None = None,
     filled_in: frozenset[str] = frozenset(),
+    choice: str | None = None,
 ) -> Mistakes:
     """What a class would not take of a section; `ours` are keys of the section that are not its arguments."""
     target = target or section["_target_"]
@@ -107,8 +103,8 @@ def _of_class(
     try:
         siblings = [*ours, *signatures.names(target, ours=filled_in)]
         for name, text in signatures.mistakes(target, given, ours=filled_in):
-            keys = (*above, name)
-            yield keys, unknown_key(keys, siblings=siblings) if text is None else text
+            keys = (*above, *name.split("."))
+            yield keys, unknown_key(keys, siblings=siblings, choice=choice) if text is None else text
     except signatures.NotFoundInSource as error:
         yield (*above, "_target_"), str(error)
 
@@ -139,23 +135,24 @@ def _net_arguments(model: Mapping[str, Any]) -> Mistakes:
     if arguments:
         key = next(iter(arguments))
         yield ("model", "arguments"), f": {name}'s arguments are keys of model itself: model.{key}"
-    place, _ = names.nets()[name]
-    if place not in ARGUMENTS:
-        target = f"models.nets.{place.replace(':', '.')}"
-        filled_in = frozenset({"num_classes", "in_channels", "image_size"})
-        yield from _of_class(("model",), model, ours=list(Model.model_fields), target=target, filled_in=filled_in)
+    yield from _of_class(
+        ("model",),
+        model,
+        ours=list(Model.model_fields),
+        target=names.net_target(name),
+        filled_in=names.FILLED_IN_OWN_NETS,
+        choice=name,
+    )
+
+
+def _mode_arguments(transfer: Mapping[str, Any]) -> Mistakes:
+    name, modes = transfer.get("name"), names.transfer_modes()
+    if not isinstance(name, str):
+        return  # the schema reports it
+    if name not in modes:
+        yield ("transfer", "name"), f": {unknown('mode', name, modes)}; modes are rows of models/transfer.py"
         return
-    try:
-        ARGUMENTS[place].model_validate(given)
-    except ValidationError as error:
-        found: list[dict[str, Any]] = [dict(one) for one in error.errors()]
-        siblings = [*ARGUMENTS[place].model_fields, *Model.model_fields]
-        for one in found:
-            if one["type"] == "extra_forbidden":
-                keys = ("model", str(one["loc"][0]))
-                yield keys, unknown_key(keys, siblings=siblings, choice=name)
-        for inner, text in wrong_values(found, given).items():
-            yield ("model", *inner), text
+    yield from _of_class(("transfer",), transfer, ours=list(Transfer.model_fields), target=modes[name], choice=name)
 
 
 def _loss_arguments(loss: Mapping[str, Any]) -> Mistakes:
@@ -206,12 +203,6 @@ def _operations(recipe: Mapping[str, Any]) -> Mistakes:
         if not isinstance(given, Mapping):
             continue  # null drops the line; anything else is the schema's to report
         yield from _of_class(("augment", name), given, ours=[], target=known[name], filled_in=FILLED_IN_OPERATIONS)
-        for key in SHARES & set(given):
-            value = given[key]
-            if isinstance(value, int | float) and not isinstance(value, bool) and not 0 <= value <= 1:
-                yield ("augment", name, key), f"={value}: must be from 0 to 1"
-        for key, text in recipes.out_of_range(known[name], given):
-            yield ("augment", name, key), text
 
 
 def _weights(config: Settings, written: Set[str]) -> Mistakes:
@@ -262,8 +253,7 @@ def _auxiliary(config: Settings, written: Set[str]) -> Mistakes:
 def _image_size(config: Settings, written: Set[str]) -> Mistakes:
     if config.model.source != "own" or config.model.name not in names.nets():
         return
-    place, _ = names.nets()[config.model.name]
-    sizes = signatures.class_value(f"models.nets.{place.replace(':', '.')}", "image_sizes")
+    sizes = signatures.class_value(names.net_target(config.model.name), "image_sizes")
     if sizes and config.data.image_size is not None and config.data.image_size not in sizes:
         allowed = " or ".join(str(size) for size in sizes)
         yield (

@@ -120,7 +120,7 @@ def needed(texts: Iterable[str], value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return "must be a finite number"
     if isinstance(value, int | float) and not isinstance(value, bool):
-        bounds = [text for text in texts if text.startswith(("at least", "at most", "more than", "less than"))]
+        bounds = [text for text in texts if text.startswith(("at least", "at most", "more than", "less than", "from "))]
         texts = bounds or texts
     if texts[0].startswith("must"):
         return " or ".join(texts)

@@ -24,6 +24,14 @@ def nets() -> dict[str, tuple[str, dict[str, Any]]]:
     return table
 
 
+FILLED_IN_OWN_NETS = frozenset({"num_classes", "in_channels", "image_size"})
+
+
+def net_target(name: str) -> str:
+    """One of our own nets as "models.nets.file.Class"."""
+    return f"models.nets.{nets()[name][0].replace(':', '.')}"
+
+
 def transfer_modes() -> dict[str, str]:
     """Transfer modes: name -> "models.transfer.function"."""
     table = importlib.import_module("models.transfer").MODES

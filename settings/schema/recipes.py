@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
-from typing import Any
+from collections.abc import Iterator, Set
 
 from settings.schema import names, signatures
 from settings.schema.run_config import Settings
 
 Mistakes = Iterator[tuple[tuple[str, ...], str]]
-
-
-def out_of_range(target: str, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Arguments of an operation that leave the ranges of its class: (argument, what is wrong)."""
-    ranges = signatures.class_value(target, "ranges") or {}
-    for key in ranges.keys() & set(given):
-        (low, high), value = ranges[key], given[key]
-        if isinstance(value, int | float) and not isinstance(value, bool) and not low <= value <= high:
-            yield key, f"={value}: must be from {low:g} to {high:g}"
 
 
 def mixing(config: Settings, written: Set[str]) -> Mistakes:

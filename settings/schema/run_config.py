@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import typing
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model_validator
 
-from settings.schema import names, sections, transfer_arguments
-from settings.schema.net_arguments import ARGUMENTS
+from settings.schema import names, sections, signatures
 from settings.schema.sections import Count, FolderName, NotNegative, Number, Part, Section, Text, Texts
 
 STRATEGIES = Literal[
@@ -156,7 +156,6 @@ class Settings(Section):
     callbacks: sections.Callbacks = sections.Callbacks()
     logger: Logger = sections.CSVLogger()
 
-
     @property
     def chosen_task(self) -> str:
         """The task: the one that is named, else the data's."""
@@ -234,11 +233,21 @@ def fields_of(model: type[BaseModel], above: str = "") -> Iterator[str]:
             yield from fields_of(inner, key + ".")
 
 
+@cache
 def all_keys() -> list[str]:
     """Every key there is, whatever is chosen: what a mistyped one is compared with."""
-    nets = (f"model.{key}" for arguments in ARGUMENTS.values() for key in arguments.model_fields)
-    modes = (f"transfer.{key}" for mode in transfer_arguments.ARGUMENTS.values() for key in mode.model_fields)
+    nets = [f"model.{key}" for name in names.nets() for key in _arguments(names.net_target(name))]
+    modes = [f"transfer.{key}" for target in names.transfer_modes().values() for key in _arguments(target)]
     return list(dict.fromkeys([*fields_of(Settings), *nets, *modes]))
+
+
+@cache
+def _arguments(target: str) -> list[str]:
+    """What a net or a mode takes; nothing where it is not there, which is reported when it is chosen."""
+    try:
+        return signatures.names(target, ours=names.FILLED_IN_OWN_NETS)
+    except signatures.NotFoundInSource:
+        return []
 
 
 def text_keys() -> frozenset[str]:

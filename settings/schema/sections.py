@@ -5,21 +5,13 @@ A forker's own data set, net, callback or operation adds nothing here: its signa
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from settings.paths import ROOT
-from settings.schema import signatures
-
-_EXPONENT = re.compile(r"[+-]?\d+[eE][+-]?\d+")
-
-
-def _exponent(value: Any) -> Any:
-    """1e-3 is a number to everyone but YAML 1.1, which wants 1.0e-3."""
-    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
+from settings.schema import names, signatures
 
 
 def _text(value: str) -> str:
@@ -48,11 +40,6 @@ def _as_path(value: Any) -> Any:
         return value
     _text(value)
     return ROOT / (Path.home() / value[2:] if value == "~" or value.startswith("~/") else value)
-
-
-def one_or_several(value: Any) -> Any:
-    """`resume_allow=KEY` is as good as `resume_allow=[KEY]`."""
-    return [value] if isinstance(value, str) else value
 
 
 def by_name(value: Any) -> Any:
@@ -87,7 +74,7 @@ def _above_zero(value: Any) -> Any:
     return value
 
 
-Number = Annotated[float, BeforeValidator(_exponent)]
+Number = Annotated[float, BeforeValidator(signatures.exponent)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 NotNegative = Annotated[Number, Field(ge=0)]
 Positive = Annotated[Number, Field(gt=0)]
@@ -95,7 +82,7 @@ Count = Annotated[int, Field(ge=1)]
 Statistic = Share | Annotated[list[Share], AfterValidator(_one_or_three)] | None
 Text = Annotated[str, AfterValidator(_text)]
 FolderName = Annotated[str, AfterValidator(_folder_name)]
-Texts = Annotated[list[Text], BeforeValidator(one_or_several)]
+Texts = Annotated[list[Text], BeforeValidator(signatures.one_or_several)]
 AnyPath = Annotated[
     Path,
     BeforeValidator(_as_path),
@@ -195,7 +182,9 @@ class Model(Section):
 
     def net_arguments(self) -> dict[str, Any]:
         """Arguments of the net's constructor beside classes, channels and size."""
-        return dict(self.model_extra or {}) if self.source == "own" else dict(self.arguments)
+        if self.source != "own":
+            return dict(self.arguments)
+        return signatures.convert(names.net_target(self.name), self.model_extra or {})
 
 
 class Transfer(Section):
@@ -208,9 +197,7 @@ class Transfer(Section):
     @property
     def arguments(self) -> dict[str, Any]:
         """The mode's own arguments, ready to be passed on."""
-        from settings.schema.transfer_arguments import convert
-
-        return convert(self.name, self.model_extra or {})
+        return signatures.convert(names.transfer_modes()[self.name], self.model_extra or {})
 
 
 class _Optimizer(Section):

@@ -11,22 +11,36 @@ import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, Union
 
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
+from settings import ranges
 from settings.errors import nearest
 from settings.paths import ROOT
-from settings.schema.mistakes import expectation, needed, show
+from settings.schema.mistakes import wrong_values
+
+_EXPONENT = re.compile(r"[+-]?\d+[eE][+-]?\d+")
+
+
+def exponent(value: Any) -> Any:
+    """1e-3 is a number to everyone but YAML 1.1, which wants 1.0e-3."""
+    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
+
+
+def one_or_several(value: Any) -> Any:
+    """`resume_allow=KEY` is as good as `resume_allow=[KEY]`."""
+    return [value] if isinstance(value, str) else value
+
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 PATH: Any = typing.Annotated[Path, BeforeValidator(lambda value: Path(value) if isinstance(value, str) else value)]
 SIMPLE: dict[str, Any] = {
     **{
         "int": int,
-        "float": float,
+        "float": typing.Annotated[float, BeforeValidator(exponent)],
         "str": str,
         "bool": bool,
         "None": None,
@@ -100,6 +114,8 @@ def mistakes(
 ) -> Iterator[tuple[str, str | None]]:
     """Yield (argument, what is wrong) for all that `target` would not take; None for an unknown argument.
 
+    A mistake inside a list or mapping is named by its place: `widths.1`.
+
     Args:
         target: `folder.file.Class`.
         arguments: what it would be called with.
@@ -118,8 +134,9 @@ def mistakes(
         try:
             _adapter(target, name).validate_python(value)
         except ValidationError as error:
-            texts = [expectation(dict(one)) for one in error.errors()]
-            yield name, f"={show(value)}: {needed(texts, value)}"
+            errors: list[dict[str, Any]] = [{**one, "loc": (name, *one["loc"])} for one in error.errors()]
+            for keys, text in wrong_values(errors, {name: value}).items():
+                yield ".".join(keys), text
     for name, parameter in known.items():
         if parameter.required and name not in arguments and name not in ours:
             yield name, f" is needed: {target} has no default for it"
@@ -229,9 +246,14 @@ def _module(module: str) -> ast.Module:
         hint = f"; nearest: {', '.join(close)}" if close else ""
         raise NotFoundInSource(f"={module}: there is no file {module.replace('.', '/')}.py{hint}")
     try:
-        return ast.parse(file.read_text(encoding="utf-8"))
+        return _parsed(file.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError) as error:
         raise NotFoundInSource(f"={module}: {file.name} is not valid Python ({error})") from error
+
+
+@cache
+def _parsed(text: str) -> ast.Module:
+    return ast.parse(text)
 
 
 def _annotation(node: ast.expr | None) -> Any:
@@ -257,32 +279,26 @@ def _annotation(node: ast.expr | None) -> Any:
         outer = SIMPLE.get(origin, Any)
         if outer is list:  # YAML has no tuples
             same = len(inside) == 1 or (isinstance(inside[-1], ast.Constant) and inside[-1].value is ...)
-            return list[_annotation(inside[0])] if same else list  # type: ignore[misc]
+            entry = _annotation(inside[0])
+            whole: Any = list[entry] if same else list  # type: ignore[valid-type]
+            is_text = same and (entry is str or typing.get_origin(entry) is Literal)
+            return typing.Annotated[whole, BeforeValidator(one_or_several)] if is_text else whole
         if outer is dict and len(inside) == 2:
             return dict[_annotation(inside[0]), _annotation(inside[1])]  # type: ignore[misc]
         return outer
     return Any
 
 
-_LIMITS = re.compile(r"(?:(?P<low>\S+) (?P<above><=?) )?x(?: (?P<sign><=?|>=?) (?P<limit>\S+))?")
-
-
 def _bounded(node: ast.expr, notes: list[ast.expr]) -> Any:
-    """A type with the range that a note such as "0 <= x < 1" gives it; other notes are for other readers."""
+    """A type with what notes such as "0 <= x < 1" ask of its values; other notes are for other readers."""
     annotation = _annotation(node)
     for note in notes:
-        found = (
-            _LIMITS.fullmatch(note.value) if isinstance(note, ast.Constant) and isinstance(note.value, str) else None
-        )
-        if found is None:
-            continue
-        limits: dict[str, Any] = {}
-        for sign, limit in ((found["above"] or "").replace("<", ">"), found["low"]), (found["sign"], found["limit"]):
-            if limit is not None:
-                number = float(limit)
-                limits[_FIELD[sign]] = int(number) if number.is_integer() else number
-        annotation = typing.Annotated[annotation, Field(**limits)]
+        if isinstance(note, ast.Constant) and isinstance(note.value, str):
+            annotation = typing.Annotated[annotation, AfterValidator(partial(_kept, note.value))]
     return annotation
 
 
-_FIELD = {">": "gt", ">=": "ge", "<": "lt", "<=": "le"}
+def _kept(note: str, value: Any) -> Any:
+    if wanted := ranges.broken(note, value):
+        raise ValueError(wanted)
+    return value

@@ -3,10 +3,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from callbacks.scores import TestScores
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch.nn.functional import cross_entropy
 
-from callbacks.scores import TestScores
 from models.analysis.class_scores import class_scores, confusion
 
 CLASSES = 5

@@ -98,6 +98,8 @@ period: 2  # epochs of a turn
 AUGMENTATION = '''
 """Black for white."""
 
+from typing import Annotated
+
 import torch
 
 
@@ -109,7 +111,7 @@ def negative(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
 class Negative:
     """Invert with probability ``p``."""
 
-    def __init__(self, *, p: float = 0.5) -> None:
+    def __init__(self, *, p: Annotated[float, "0 <= x <= 1"] = 0.5) -> None:
         self.p = p
 
     def __call__(

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from callbacks.scores import TestScores
 from lightning import Trainer
 
 import engine.test_best
-from callbacks.scores import TestScores
 from engine.launcher import process_arguments, together
 from engine.process_group import Members
 from settings.reading.compose import compose

@@ -77,7 +77,6 @@ def test_every_other_cell(cell: tuple[str, str, str], tmp_path: Path, stop_at: A
 def test_the_cells_are_all_there_are() -> None:
     from models.transfer import MODES
 
-    assert set(transfer_cells.MODES) == set(MODES), "a new mode needs its overrides in transfer_cells.py"
     assert len(CELLS) == (len(MODES) - 1) * len(NETS) * len(SCHEDULES) + 2 * len(SCHEDULES)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from models.stages import stages
 from models.tasks.classification import Classification
+from models.transfer import MODES, WITH_ADAPTERS
 from settings.schema import names
 
 SMALL = [
@@ -18,12 +19,9 @@ SMALL = [
 ]
 EPOCHS, STEPS = 4, 3  # 100 images in batches of 32, the rest left out
 
-MODES = {
-    "scratch": [],
-    "head_only": [],
+OVERRIDES = {
     "partial": ["transfer.stages=2"],
     "gradual": ["transfer.head_epochs=1"],
-    "full": [],
     "discriminative": ["transfer.decay=0.5"],
     "lora": ["transfer.rank=2", "transfer.dropout=0.2", "optimizer.lr=0.1"],
 }
@@ -42,16 +40,16 @@ SCHEDULES = {
 CELLS = [
     (mode, net, schedule)
     for mode in MODES
-    for net in (TRANSFORMERS if mode == "lora" else NETS)
+    for net in (TRANSFORMERS if mode in WITH_ADAPTERS else NETS)
     for schedule in SCHEDULES
 ]
 
 
 def overrides(mode: str, net: str, schedule: str) -> list[str]:
     """The command line of one cell."""
-    nets = TRANSFORMERS if mode == "lora" else NETS
+    nets = TRANSFORMERS if mode in WITH_ADAPTERS else NETS
     random = [] if mode == "scratch" else ["transfer.allow_random=true"]
-    chosen = [f"transfer={mode}", *random, *MODES[mode], f"scheduler={schedule}", *SCHEDULES[schedule]]
+    chosen = [f"transfer={mode}", *random, *OVERRIDES.get(mode, []), f"scheduler={schedule}", *SCHEDULES[schedule]]
     return [*SMALL, *nets[net], *chosen]
 
 

@@ -71,7 +71,7 @@ def test_arguments_of_an_own_data_set_arrive_converted(project: Path) -> None:
         ("data.depth=deep", "data.depth=deep: must be a whole number"),
         ("data.depth=true", "data.depth=true: must be a whole number"),
         ("data.kind=c", "data.kind=c: must be one of a, b"),
-        ("data.channels=[a]", "data.channels=[a]: must be a whole number"),
+        ("data.channels=[a]", "data.channels.0=a: must be a whole number"),
         ("data.old=3", "data.old=3: must be true or false"),
         ("data.stain=null", "data.stain=null: must be text"),
         ("~data.stain", "data.stain is needed"),
@@ -123,9 +123,9 @@ def test_a_file_that_is_no_python_is_named(project: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("data.part=1.0", "data.part=1.0: must be less than 1"),
-        ("data.part=-0.1", "data.part=-0.1: must be at least 0"),
-        ("data.sizes=[2,1]", "data.sizes"),
+        ("data.part=1.0", "data.part=1.0: must be at least 0 and less than 1"),
+        ("data.part=-0.1", "data.part=-0.1: must be at least 0 and less than 1"),
+        ("data.sizes=[2,1]", "data.sizes.1=1: must be at least 2"),
     ],
 )
 def test_ranges_stand_in_the_signature(project: Path, override: str, words: str) -> None:

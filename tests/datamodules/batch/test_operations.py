@@ -10,41 +10,34 @@ import torch
 from datamodules.batch import OPERATIONS, build_recipe, large
 from settings.errors import UserError
 from settings.schema import signatures
+from settings.schema.checks import FILLED_IN_OPERATIONS as FILLED_IN
 
 CLASSES = 5
-# Arguments at which an operation that is drawn for every image changes none; None where its coin alone is its
-# strength; a message where no strength is a mistake. A new operation has to say which.
-NO_STRENGTH = {
-    "random_crop": "padding is a share",
-    "horizontal_flip": None,
-    "vertical_flip": None,
-    "affine": {"degrees": 0, "translate": 0, "zoom": [1, 1], "shear": 0},
-    "quarter_turn": None,
-    "elastic": {"shift": 0},
-    "color_jitter": {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0},
-    "equalize": None,
-    "gaussian_blur": {"sigma": [1e-3, 1e-3]},
-    "gaussian_noise": {"std": 0},
-    "randaugment": {"num_ops": 0},
-    "trivial_augment": None,
-    "auto_augment": None,
-    "augmix": None,
-    "cutout": "side=0 is 0 of 20 pixels",
-    "random_erasing": {"smallest": 0, "largest": 0},
-    "hide_and_seek": {"hide": 0},
-    "grid_mask": {"keep": 1},
-    "adversarial_erasing": {"threshold": 1},
-    "mixup": None,  # its own share is at least a half, and alpha above 0; `test_mixing.py` has it at a share of 1
-    "cutmix": None,  # likewise, with a box without area
-    "mosaic": None,
+# Ours that leave no image of noise as it was; another may draw a shift by nothing, the identity, a box without area.
+ALWAYS_CHANGE = {
+    *("horizontal_flip", "vertical_flip", "affine", "quarter_turn", "elastic", "color_jitter", "cutout"),
+    *("random_erasing", "hide_and_seek", "grid_mask", "adversarial_erasing", "mosaic"),
 }
-ZERO = {"random_crop": {"padding": 0}, "cutout": {"side": 0}}  # what the messages are about
-MIX = {"mixup", "cutmix", "mosaic"}
-# An image may come back as it was: shifted by nothing, the identity, a box without area.
-POLICIES = {"randaugment", "trivial_augment", "auto_augment", "augmix"}
-MAY_CHANGE_NOTHING = {*POLICIES, "random_crop", "gaussian_noise", "gaussian_blur", "equalize", "mixup", "cutmix"}
 MOVE_MASKS = {"random_crop", "horizontal_flip", "vertical_flip", "quarter_turn"}
-HAVE_NO_MASKS = {"mixup", "augmix"}
+
+
+def class_of(name):
+    file, class_name = OPERATIONS[name].split(":")
+    return getattr(importlib.import_module(f"datamodules.batch.{file}"), class_name)
+
+
+NEUTRAL = {name: class_of(name).neutral for name in OPERATIONS if getattr(class_of(name), "neutral", None)}
+MIX = {name for name in OPERATIONS if getattr(class_of(name), "mixes", False)}
+
+
+def masks_for(name, images, targets, masks):
+    """The masks, or None for an operation that says that they have no meaning for it."""
+    try:
+        operation(name)(images, targets, generator=seeded(), masks=masks)
+    except ValueError as error:
+        assert "mask" in str(error)
+        return None
+    return masks
 
 
 def operation(name, **arguments):
@@ -74,7 +67,7 @@ every = pytest.mark.parametrize("name", OPERATIONS)
 def test_keeps_the_batch_contract_and_its_inputs(name):
     images, targets, masks = batch()
     before = images.clone(), masks.clone()
-    given = None if name in HAVE_NO_MASKS else masks
+    given = masks_for(name, images, targets, masks)
     new_images, _, new_masks = operation(name)(images, targets, generator=seeded(), masks=given)
     assert (new_images.dtype, new_images.shape) == (torch.uint8, images.shape)
     assert given is None or (new_masks.dtype, new_masks.shape) == (torch.int64, masks.shape)
@@ -100,7 +93,7 @@ def test_labels_stay_or_become_shares(name):
 @every
 def test_does_nothing_at_no_probability(name):
     images, targets, masks = batch()
-    given = None if name in HAVE_NO_MASKS else masks
+    given = masks_for(name, images, targets, masks)
     out, new_targets, new_masks = operation(name, p=0)(images, targets, generator=seeded(), masks=given)
     assert torch.equal(out, images)
     assert given is None or torch.equal(new_masks, masks)
@@ -108,22 +101,18 @@ def test_does_nothing_at_no_probability(name):
         assert torch.equal(new_targets, torch.nn.functional.one_hot(targets, CLASSES).float())
 
 
-def test_every_operation_says_what_no_strength_is():
-    assert set(NO_STRENGTH) == set(OPERATIONS), "a row in NO_STRENGTH for each operation, and no other"
-
-
-@pytest.mark.parametrize("name", NO_STRENGTH)
-def test_does_nothing_at_no_strength_or_says_that_it_would_not(name):
+@pytest.mark.parametrize("name", NEUTRAL)
+def test_does_nothing_at_no_strength(name):
     images, targets, masks = batch()
-    still = NO_STRENGTH[name]
-    if isinstance(still, dict):
-        for seed in range(3):
-            changing = operation(name, **still, p=1)
-            out, labels, moved = changing(images, targets, generator=seeded(seed), masks=masks)
-            assert torch.equal(out, images) and torch.equal(labels, targets) and torch.equal(moved, masks)
-    elif still:
-        with pytest.raises(UserError, match=still):
-            operation(name, **ZERO[name])(images, targets, generator=seeded())
+    for seed in range(3):
+        changing = operation(name, **NEUTRAL[name], p=1)
+        out, labels, moved = changing(images, targets, generator=seeded(seed), masks=masks)
+        assert torch.equal(out, images) and torch.equal(labels, targets) and torch.equal(moved, masks)
+
+
+def test_a_strength_that_would_do_nothing_is_refused():
+    with pytest.raises(UserError, match="side=0 is 0 of 20 pixels"):
+        operation("cutout", side=0)(*batch()[:2], generator=seeded())
 
 
 @pytest.mark.parametrize("name", [name for name in OPERATIONS if name not in MIX])
@@ -185,7 +174,7 @@ def test_the_coin_falls_as_often_as_it_says(name):
     # operations of RandAugment that are drawn as nothing. `test_randaugment.py` and others count their draws.
     rate = touched(1) / n
     assert touched(0) == 0
-    assert rate == 1 or name in MAY_CHANGE_NOTHING
+    assert rate == 1 or name not in ALWAYS_CHANGE
     assert name != "random_crop" or abs(rate - 24 / 25) < 4 * (24 / 25 / 25 / n) ** 0.5
     assert rate > 0.5
     expected = 0.3 * rate
@@ -212,7 +201,7 @@ def test_masks_move_with_their_images(name):
 @every
 @pytest.mark.parametrize("p", [-0.1, 1.1])
 def test_what_is_no_probability_is_refused(name, p):
-    with pytest.raises(UserError, match=rf"augment\.{name}: .*from 0 to 1"):
+    with pytest.raises(UserError, match=rf"augment\.{name}: p must be from 0 to 1; got {p}"):
         operation(name, p=p)
 
 
@@ -231,16 +220,27 @@ def test_unknown_operations_and_arguments_are_named():
         build_recipe({"random_crop": {"pading": 0.1}}, num_classes=CLASSES)
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("randaugment", {"magnitude": 31}, "augment.randaugment: magnitude must be from 0 to 30; got 31"),
+        ("cutout", {"holes": 0}, "augment.cutout: holes must be from 1 to 100; got 0"),
+        ("random_crop", {"padding": 0}, "augment.random_crop: padding must be more than 0 and less than 1; got 0"),
+        ("mixup", {"alpha": 0}, "augment.mixup: alpha must be from 0.01 to 100; got 0"),
+        ("affine", {"zoom": [1]}, "augment.affine: zoom must be a list of 2; got [1]"),
+    ],
+)
+def test_a_recipe_holds_arguments_against_their_annotations(name, arguments, words):
+    with pytest.raises(UserError) as error:
+        operation(name, **arguments)
+    assert str(error.value) == words
+
+
 @every
-def test_ranges_are_literals_and_hold_in_the_constructor(name):
-    """What the configuration reads from the source without torch is what the class itself keeps to."""
-    file, class_name = OPERATIONS[name].split(":")
-    found = getattr(getattr(importlib.import_module(f"datamodules.batch.{file}"), class_name), "ranges", {})
-    assert (signatures.class_value(f"datamodules.batch.{file}.{class_name}", "ranges") or {}) == found
-    for argument, (low, high) in found.items():
-        for value in (low - 1, high + 1):
-            with pytest.raises(UserError, match=rf"augment\.{name}: {argument} goes from"):
-                operation(name, **{argument: value})
+def test_probability_is_stated_in_the_signature(name):
+    """So that the configuration refuses p=2 before any data is read."""
+    (found,) = signatures.mistakes(f"datamodules.batch.{OPERATIONS[name].replace(':', '.')}", {"p": 2}, ours=FILLED_IN)
+    assert found == ("p", "=2: must be from 0 to 1")
 
 
 def test_each_line_of_the_table_names_a_class():
