@@ -111,9 +111,8 @@ def refuse_non_finite(trainer: Trainer, task: Any) -> None:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, FiniteCheck):
             callback.read()
-    loss = trainer.strategy.reduce(
-        task.sums["train"]["loss"].clone(), reduce_op="sum"
-    ).item()  # all processes stop together
+    total = task.sums["train"]["loss"].clone()
+    loss = trainer.strategy.reduce(total, reduce_op="sum").item()  # all processes stop together
     for name, value in {"the training loss": loss, **task.epoch_metrics}.items():
         if not math.isfinite(value):
             raise NumericError(f"{name} became {value} by step {trainer.global_step}; {ADVICE}")

@@ -51,9 +51,7 @@ class CollectTested(Callback):
             images = images[:, 0]
         index = (self._seen + torch.arange(len(targets))) * trainer.world_size + trainer.global_rank
         self._seen += len(targets)
-        real = (
-            (targets.cpu().flatten(1) != task.padding).any(dim=1) if targets.ndim > 1 else targets.cpu() != task.padding
-        )
+        real = (targets.cpu().view(len(targets), -1) != task.padding).any(dim=1)
         places = real.nonzero()[:, 0]
         self.count += len(places)
         decisions = task.decisions(outputs, batch)

@@ -27,7 +27,7 @@ def fit_to(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
 
 
 def fit_masks(masks: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
-    """Bring masks ``(B, H, W)`` to ``(B, image_size, image_size)`` as `fit_to` does their images, to the nearest pixel."""
+    """Bring masks ``(B, H, W)`` to the size that `fit_to` brings their images to, by the nearest pixel."""
     return _fitted(masks[:, None], preprocessing, "nearest-exact")[:, 0]
 
 

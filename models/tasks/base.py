@@ -1,4 +1,4 @@
-"""What every task shares: freezing, optimiser, schedule, metrics that are exact over processes and resumes, checkpoints.
+"""What every task shares: freezing, optimiser, schedule, metrics exact over processes and resumes, checkpoints.
 
 A task is one file in this folder with one class, named as the file (`multilabel.py`: `Multilabel`). The class
 attributes below are literals: the configuration reads them from source, without importing torch. The smallest task:
@@ -22,11 +22,12 @@ from typing import Any, ClassVar, Self
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
+from torchmetrics import Metric
 
 from models.analysis.activation_map import class_activation_maps, spatial_module
 from models.freezing import Freezing
 from models.losses import build_loss
-from models.metrics import build_metric, gathered_value
+from models.metrics import build_metrics, gathered_value, update_metrics
 from models.optim import Schedule, build_optimizer
 from models.penalties import l1_penalty, l2_penalty
 from models.transfer import TransferPlan
@@ -129,19 +130,7 @@ class Task(LightningModule):
         """Name of the net's head while batches hold what a frozen body hands to it, in place of images."""
         self.sums: dict[str, dict[str, Tensor]] = {}
         """Split -> what its batches have added up to so far, in this process."""
-        self.library_metrics = {
-            split: {
-                name: build_metric(
-                    self.from_library.get(name, name),
-                    given,
-                    kind=self.library,
-                    num_classes=len(class_names),
-                    ignore_index=self.padding,
-                )
-                for name, given in {**dict.fromkeys(self.from_library, {}), **(metrics or {})}.items()
-            }
-            for split in ("val", "test")
-        }
+        self.library_metrics = {split: self._from_library(metrics or {}) for split in ("val", "test")}
         self.epoch_metrics: dict[str, float] = {}
         self.schedule: Schedule | None = None
 
@@ -193,7 +182,7 @@ class Task(LightningModule):
         return {"true": true, "predicted": predicted}
 
     def draw(self, image: Tensor, outputs: Any, batch: Batch, index: int) -> Tensor:
-        """A picture of what the net says: `image` is uint8 (C, H, W), before it was normalised, and so is the result."""
+        """A picture of what the net says, uint8 (C, H, W); `image` is the same, before it was normalised."""
         return image
 
     def decisions(self, outputs: Any, batch: Batch) -> Tensor | None:
@@ -403,6 +392,12 @@ class Task(LightningModule):
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * (limit or 1.0))
         return max(1, math.ceil(batches / self.trainer.accumulate_grad_batches))
 
+    def _from_library(self, chosen: Mapping[str, Mapping[str, Any]]) -> dict[str, Metric]:
+        """The metrics that torchmetrics' classes, or our own of its kind, compute: the task's, then the chosen ones."""
+        how: dict[str, Any] = {"num_classes": len(self.class_names), "ignore_index": self.padding}
+        own = {name: build_metrics([found], self.library, **how)[found] for name, found in self.from_library.items()}
+        return own | build_metrics(chosen, self.library, **how)
+
     def _start(self, split: str) -> None:
         self.sums[split] = {}
         for metric in self.library_metrics.get(split, {}).values():
@@ -424,10 +419,8 @@ class Task(LightningModule):
     def _score(self, split: str, batch: Batch) -> Any:
         outputs = self.outputs(batch)
         self._add(split, self.counted(outputs, batch))
-        if self.library_metrics[split]:
-            probs, targets = self.probabilities(outputs), batch[1]
-            for metric in self.library_metrics[split].values():
-                metric.update(probs, targets)
+        if library := self.library_metrics[split]:
+            update_metrics(library.values(), self.probabilities(outputs), batch[1], ignore_index=self.padding)
         return outputs
 
     def total(self, split: str) -> dict[str, Tensor]:

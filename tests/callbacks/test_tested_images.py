@@ -3,11 +3,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from callbacks.scores import TestScores
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch.nn.functional import cross_entropy
 
+from callbacks.tested_images import CollectTested
 from models.analysis.class_scores import class_scores, confusion
+from models.nets.softmax import Softmax
+from models.tasks.classification import Classification
 
 CLASSES = 5
 MEAN, STD = [0.5, 0.25, 0.1], [0.2, 0.3, 0.4]
@@ -22,11 +24,16 @@ def draw(count, seed=0):
     return images, (images / 255 - mean) / std, logits, targets
 
 
+TASK = Classification(
+    net=Softmax(num_classes=CLASSES, in_channels=1, image_size=1), class_names="abcde", optimizer={}, scheduler={}
+)
+
+
 def collect(normalised, logits, targets, *, batches, hardest=7, rank=0, world=1):
-    scores = TestScores(hardest=hardest, mean=MEAN, std=STD)
+    scores = CollectTested(hardest=hardest, mean=MEAN, std=STD)
     trainer = SimpleNamespace(world_size=world, global_rank=rank)
     for part in torch.arange(len(targets)).split(batches):
-        scores.on_test_batch_end(trainer, None, logits[part], (normalised[part], targets[part]), 0)
+        scores.on_test_batch_end(trainer, TASK, logits[part], (normalised[part], targets[part]), 0)
     return scores
 
 
@@ -43,9 +50,9 @@ def test_labels_and_the_hardest_images_are_found_in_whatever_batches(batches):
     for one in scores.hardest:
         assert torch.equal(one.image, images[one.index]), "shown as it was before normalisation"
         assert one.loss == pytest.approx(losses[one.index].item())
-        assert one.true == targets[one.index] and one.predicted == logits[one.index].argmax()
-        assert one.true_probability == pytest.approx(probs[one.index, one.true].item())
-        assert one.predicted_probability == pytest.approx(probs[one.index].max().item())
+        label, guess = int(targets[one.index]), int(logits[one.index].argmax())
+        assert one.true == f"{'abcde'[label]} {probs[one.index, label]:.0%}"
+        assert one.predicted == ("the same" if guess == label else f"{'abcde'[guess]} {probs[one.index, guess]:.0%}")
 
 
 def test_of_several_views_the_first_is_shown():
@@ -69,11 +76,12 @@ def test_two_processes_find_what_one_finds(monkeypatch):
     padded = [torch.cat((tensor, tensor[:1])) for tensor in (normalised, logits, targets)]
     padded[2][-1] = -1
     both = [collect(*(tensor[rank::2] for tensor in padded), batches=4, rank=rank, world=2) for rank in (0, 1)]
-    found = [(scores._labels, scores._hard) for scores in both]
+    found = [(scores._labels, scores._hard, scores.count) for scores in both]
     monkeypatch.setattr("torch.distributed.all_gather_object", lambda parts, mine: parts.__setitem__(slice(2), found))
     both[0].on_test_epoch_end(SimpleNamespace(world_size=2), None)
     assert all(torch.equal(one, other) for one, other in zip(both[0].labels, alone.labels, strict=True))
     assert [one.index for one in both[0].hardest] == [one.index for one in alone.hardest]
+    assert both[0].count == alone.count == 21
 
 
 def test_scores_of_each_class_equal_scikit_learns():

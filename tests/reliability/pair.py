@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from callbacks.scores import TestScores
 from lightning import Trainer
 
 import engine.test_best
+from callbacks.tested_images import CollectTested
 from engine.launcher import process_arguments, together
 from engine.process_group import Members
 from settings.reading.compose import compose
@@ -31,7 +31,7 @@ def scores(config: Any, members: Members) -> dict[str, Any]:
     for count in COUNTS:
         data.splits = {split: source.subset(torch.arange(count)) for split, source in whole.items()}
         for split in ("val", "test"):
-            seen = TestScores(hardest=5, mean=[0.0], std=[1.0])
+            seen = CollectTested(hardest=5, mean=[0.0], std=[1.0])
             trainer = Trainer(
                 **process_arguments(members, config.trainer.computing_arguments()),
                 callbacks=[seen],
@@ -45,8 +45,10 @@ def scores(config: Any, members: Members) -> dict[str, Any]:
             run(task, datamodule=data, verbose=False)
             found[f"{split} {count}"] = {
                 "metrics": {key: value for key, value in task.epoch_metrics.items() if key.startswith(split)},
-                "counts": task.scores[split].compute(),
-                **({"labels": torch.stack(seen.labels), "hard": seen.hardest[0].index} if split == "test" else {}),
+                "counts": torch.stack([task.total(split)[name] for name in ("hits", "predicted", "support")]),
+                **(
+                    {"labels": torch.stack(seen.labels or ()), "hard": seen.hardest[0].index} if split == "test" else {}
+                ),
             }
     return found
 

@@ -8,14 +8,14 @@ from models.build import build_net
 from models.tasks.classification import Classification
 
 
-def task(name: str, size: int, **own: float) -> Classification:
+def task(name: str, size: int, **loss: float) -> Classification:
     torch.manual_seed(0)
     arguments = {"aux_logits": True}
     net = build_net(name=name, num_classes=4, in_channels=3, image_size=size, arguments=arguments)
     for module in net.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    made = Classification(net=net, class_names=["a", "b", "c", "d"], optimizer={}, scheduler={}, **own)
+    made = Classification(net=net, class_names=["a", "b", "c", "d"], optimizer={}, scheduler={}, loss=loss)
     made.train()
     made._start("train")
     return made
@@ -30,7 +30,7 @@ def test_each_head_adds_its_share_of_the_loss(name: str, size: int, heads: int) 
         main, *auxiliary = (cross_entropy(each, targets, label_smoothing=0.1) for each in made.net(images))
     assert len(auxiliary) == heads
     torch.testing.assert_close(loss.detach(), main + 0.4 * sum(auxiliary))
-    assert made.sums["train"][0].item() == pytest.approx(2 * main.item()), "train/loss is the main head's"
+    assert made.sums["train"]["loss"].item() == pytest.approx(2 * main.item()), "train/loss is the main head's"
     loss.backward()
     assert all(parameter.grad is not None for parameter in made.net.parameters())
     made.eval()
@@ -38,4 +38,5 @@ def test_each_head_adds_its_share_of_the_loss(name: str, size: int, heads: int) 
 
 
 def test_the_papers_weight_is_the_default() -> None:
-    assert Classification.__init__.__kwdefaults__["auxiliary_weight"] == 0.3
+    net = build_net(name="softmax", num_classes=2, in_channels=1, image_size=4, arguments={})
+    assert Classification(net=net, class_names="ab", optimizer={}, scheduler={}).auxiliary_weight == 0.3
