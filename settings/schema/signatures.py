@@ -7,7 +7,6 @@ configuration can never run code by naming it.
 from __future__ import annotations
 
 import ast
-import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, Validation
 
 from settings.errors import nearest
 from settings.paths import ROOT
+from settings.schema.limits import read_limits
 from settings.schema.mistakes import expectation, needed, show
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
@@ -264,25 +264,11 @@ def _annotation(node: ast.expr | None) -> Any:
     return Any
 
 
-_LIMITS = re.compile(r"(?:(?P<low>\S+) (?P<above><=?) )?x(?: (?P<sign><=?|>=?) (?P<limit>\S+))?")
-
-
 def _bounded(node: ast.expr, notes: list[ast.expr]) -> Any:
     """A type with the range that a note such as "0 <= x < 1" gives it; other notes are for other readers."""
     annotation = _annotation(node)
     for note in notes:
-        found = (
-            _LIMITS.fullmatch(note.value) if isinstance(note, ast.Constant) and isinstance(note.value, str) else None
-        )
-        if found is None:
-            continue
-        limits: dict[str, Any] = {}
-        for sign, limit in ((found["above"] or "").replace("<", ">"), found["low"]), (found["sign"], found["limit"]):
-            if limit is not None:
-                number = float(limit)
-                limits[_FIELD[sign]] = int(number) if number.is_integer() else number
-        annotation = typing.Annotated[annotation, Field(**limits)]
+        limits: dict[str, Any] | None = read_limits(note.value) if isinstance(note, ast.Constant) else None
+        if limits is not None:
+            annotation = typing.Annotated[annotation, Field(**limits)]
     return annotation
-
-
-_FIELD = {">": "gt", ">=": "ge", "<": "lt", "<=": "le"}
