@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from settings.commands.augment import Enlargement, compose_jobs, format_help
+from settings.commands.augment import COMMAND, Enlargement, compose_jobs
 from settings.commands.launch import launch
 
 
@@ -38,4 +38,4 @@ def run(job: Enlargement) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(launch(run, sys.argv[1:], compose_jobs=compose_jobs, help_page=format_help))
+    sys.exit(launch(run, sys.argv[1:], compose_jobs=compose_jobs, help_page=COMMAND.format_help))

@@ -6,7 +6,7 @@
 import sys
 from typing import TYPE_CHECKING, Any
 
-from settings.commands.compare import Comparison, compose_jobs, format_help
+from settings.commands.compare import COMMAND, Comparison, compose_jobs
 from settings.commands.launch import launch
 from settings.errors import UserError
 
@@ -47,4 +47,4 @@ def run(job: Comparison) -> "Result":
 
 
 if __name__ == "__main__":
-    sys.exit(launch(run, sys.argv[1:], compose_jobs=compose_jobs, help_page=format_help))
+    sys.exit(launch(run, sys.argv[1:], compose_jobs=compose_jobs, help_page=COMMAND.format_help))

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from settings.commands.evaluate import Evaluation, compose_jobs, data_config, format_help
+from settings.commands.evaluate import COMMAND, Evaluation, compose_jobs, data_config
 from settings.commands.launch import launch
 from settings.errors import UserError
 
@@ -61,7 +61,7 @@ def run(job: Evaluation) -> dict[str, float]:
 
     with joined() as processes:
         device = processes.device(job.device)
-        members = load_members(job.run, device)
+        members = load_members(job.checkpoints, device)
         if not scores_classes(members):
             return evaluate_other(job, members, processes)
         config = data_config(members[0].run.checkpoint["config"], job.data)
@@ -493,4 +493,4 @@ def output_folder(job: Evaluation, members: Sequence[Member]) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(launch(run, sys.argv[1:], compose_jobs=compose_jobs, help_page=format_help))
+    sys.exit(launch(run, sys.argv[1:], compose_jobs=compose_jobs, help_page=COMMAND.format_help))

@@ -34,7 +34,7 @@ def run(job: Exploration) -> Path:
     from lightning.pytorch.utilities.seed import isolate_rng
 
     with isolate_rng():
-        LOOK[job.topic](job)
+        LOOK[job.do](job)
     return job.output
 
 
@@ -44,10 +44,10 @@ def look_at_recipe(job: Exploration) -> None:
     from reports.contact_sheet import Row, contact_sheet
     from train import build_data
 
-    images = job.own["images"]
+    images = job.own.images
     data, _ = build_data(job.config, batch_size=images)
     chosen = permutation(len(data.splits["train"]), seed=job.config.seed, epoch=0)[:images]
-    original, *drawn = data.drawn_batches(chosen, draws=job.own["draws"])
+    original, *drawn = data.drawn_batches(chosen, draws=job.own.draws)
     rows = [Row("original", *original), *(Row(f"step {step}", *batch) for step, batch in enumerate(drawn))]
     figure = contact_sheet(
         rows,
@@ -69,20 +69,20 @@ def look_for_rate(job: Exploration) -> None:
     data, preprocessing = build_data(config)
     task = build_task(config, data, preprocessing)
     choose_precision(config, data, task)
-    about = {"base": config.optimizer.lr, "steps": own["steps"], "arguments": config.trainer.lightning_arguments()}
+    about = {"base": config.optimizer.lr, "steps": own.steps, "arguments": config.trainer.lightning_arguments()}
     title = f"{config.model.name} on {config.data.name}, {config.optimizer.name}, batch size {config.data.batch_size}"
-    if own["rates"]:
-        curves = compare_rates(task, data, own["rates"], **about)
+    if own.rates:
+        curves = compare_rates(task, data, own.rates, **about)
         said, found, chart = (
             [curve.said() for curve in curves],
             best_rate(curves),
             comparison_chart(curves, title=title),
         )
     else:
-        curve = range_test(task, data, lowest=own["lowest"], highest=own["highest"], **about)
+        curve = range_test(task, data, lowest=own.lowest, highest=own.highest, **about)
         curves, suggestion = [curve], suggest(curve.rates, curve.smoothed)
         said, found, chart = (
-            range_said(curve, own["steps"], suggestion),
+            range_said(curve, own.steps, suggestion),
             None,
             range_chart(curve, suggestion, title=title),
         )
@@ -119,10 +119,10 @@ def look_for_batch_size(job: Exploration) -> None:
     sizes, limit = largest_batch(
         task,
         data,
-        images=min(images, own["largest"]),
-        share=own["memory"],
-        steps=own["steps"],
-        seconds=own["seconds"],
+        images=min(images, own.largest),
+        share=own.memory,
+        steps=own.steps,
+        seconds=own.seconds,
         arguments=arguments,
         device=device,
     )
@@ -202,7 +202,7 @@ def probes_of(
     except UserError as error:
         return {}, list(error.messages)
     nets = {"pretrained": pretrained, "untrained": build_task(untrained(config), data, preprocessing).net}
-    chosen = sample(train.targets, train.keys, job.own["sample"])
+    chosen = sample(train.targets, train.keys, job.own.sample)
     found = compare_features(
         nets,
         [data.plain_batch("train", part)[0] for part in chosen.split(64)],
@@ -226,8 +226,8 @@ def look_at_nets(job: Exploration) -> None:
 
     named = job.config.data.name if job.names_data else None
     reached = accuracies_of_nets(all_runs(rooted(job.config.paths.runs)), data=named)
-    built_for, repeats = subject(job), job.own["repeats"]
-    rows = [net_row(name, built_for(name), repeats=repeats, accuracy=reached.get(name, "")) for name in job.own["nets"]]
+    built_for, repeats = subject(job), job.own.repeats
+    rows = [net_row(name, built_for(name), repeats=repeats, accuracy=reached.get(name, "")) for name in job.own.nets]
     print(aligned(NETS_HEADER, rows))
     print("latency: one image on the CPU, median; accuracy: mean of the runs, and how many")
     write_table(job.output, NETS_HEADER, rows)
@@ -259,7 +259,7 @@ def subject(job: Exploration) -> Callable[[str], dict[str, int]]:
 
     config = job.config
     keys = {"num_classes": "classes", "in_channels": "channels", "image_size": "pixels"}
-    given = {key: job.own[short] for key, short in keys.items() if job.own[short]}
+    given = {key: getattr(job.own, short) for key, short in keys.items() if getattr(job.own, short)}
     data = load_data(config) if job.names_data else None
 
     def built_for(name: str) -> dict[str, int]:

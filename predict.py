@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from settings.commands.launch import launch
-from settings.commands.predict import EXPORTS, PredictJob, compose_jobs, format_help
+from settings.commands.predict import COMMAND, EXPORTS, PredictJob, compose_jobs
 from settings.errors import UserError
 
 if TYPE_CHECKING:
@@ -315,4 +315,4 @@ def run_again(loaded: "LoadedRun", file: Path) -> tuple[Any, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(launch(run, sys.argv[1:], compose_jobs=compose_jobs, help_page=format_help))
+    sys.exit(launch(run, sys.argv[1:], compose_jobs=compose_jobs, help_page=COMMAND.format_help))

@@ -30,14 +30,26 @@ def broken(note: str, value: Any) -> str | None:
     return None
 
 
-def _range(found: re.Match[str], value: float) -> str | None:
+def in_words(note: object) -> str | None:
+    """The range that a note asks for ("from 0 to 1"); None of any other note."""
+    found = _RANGE.fullmatch(note) if isinstance(note, str) else None
+    return _words(_limits(found)) if found else None
+
+
+def _limits(found: re.Match[str]) -> list[tuple[str, float]]:
     limits = [((found["above"] or "").replace("<", ">"), found["low"]), (found["sign"], found["limit"])]
-    limits = [(sign, float(limit)) for sign, limit in limits if limit is not None]
-    if all(_HOLDS[sign](value, limit) for sign, limit in limits):
-        return None
+    return [(sign, float(limit)) for sign, limit in limits if limit is not None]
+
+
+def _words(limits: list[tuple[str, float]]) -> str:
     if [sign for sign, _ in limits] == [">=", "<="]:
-        return f"from {limits[0][1]:g} to {limits[1][1]:g}"
-    return " and ".join(f"{_WORDS[sign]} {limit:g}" for sign, limit in limits)
+        return f"from {limits[0][1]:.12g} to {limits[1][1]:.12g}"
+    return " and ".join(f"{_WORDS[sign]} {limit:.12g}" for sign, limit in limits)
+
+
+def _range(found: re.Match[str], value: float) -> str | None:
+    limits = _limits(found)
+    return None if all(_HOLDS[sign](value, limit) for sign, limit in limits) else _words(limits)
 
 
 def _remainder(found: re.Match[str], value: int) -> str | None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from augment import augment, run
 from datamodules.enlarge import folder_names
-from settings.commands.augment import KEYS, compose_jobs, format_help
+from settings.commands.augment import COMMAND, compose_jobs
 from settings.commands.launch import launch
 from settings.errors import UserError
 from train import build_data
@@ -22,7 +22,7 @@ SMALL = ["data=digits", "data.fraction=0.1"]
 
 
 def go(*arguments):
-    return launch(run, arguments, compose_jobs=compose_jobs, help_page=format_help)
+    return launch(run, arguments, compose_jobs=compose_jobs, help_page=COMMAND.format_help)
 
 
 def rows(folder):
@@ -109,7 +109,11 @@ MISTAKES = {
     "augment=strong output=new": ["mixup and cutmix mix labels", "augment.mixup=null augment.cutmix=null"],
     "output=new": ["nothing in it is random"],
     "augment.adversarial_erasing.p=1 output=new": ["adversarial_erasing asks the net", "adversarial_erasing=null"],
-    "augment=standard output=tests copies=0 format=gif": ["is there already", "copies=0", "png or jpg"],
+    "augment=standard output=tests copies=0 format=gif": [
+        "is there already",
+        "copies=0: must be a whole number from 1 to 1000",
+        "one of png, jpg",
+    ],
     "augment=standard output=new copies=000000000004000000": ["from 1 to 1000"],
     "augment=standard outptu=new": ["unknown key outptu; nearest: output"],
     "augment=standrd output=new optimizer.lrr=1": ["standrd", "optimizer.lr"],
@@ -141,7 +145,7 @@ def test_a_folder_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_help_names_the_keys_without_a_heavy_import():
-    code = "import sys; from settings.commands.augment import format_help; print(format_help()); "
+    code = "import sys; from settings.commands.augment import COMMAND; print(COMMAND.format_help()); "
     code += "assert not {'torch', 'hydra', 'pydantic'} & set(sys.modules)"
     page = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert all(f"  {key} " in page for key in KEYS)
+    assert all(f"  {key} " in page for key in COMMAND.keys)

@@ -11,7 +11,7 @@ import pytest
 
 from compare import compare, run
 from reports.comparison import table
-from settings.commands.compare import OWN, compose_jobs, format_help
+from settings.commands.compare import COMMAND, compose_jobs
 from settings.commands.launch import launch
 from settings.errors import UserError
 from train import train
@@ -21,7 +21,7 @@ SMALL = ["data.per_class=10", "model=mlp", "callbacks=none", "trainer.max_epochs
 
 
 def go(*arguments):
-    return launch(run, arguments, compose_jobs=compose_jobs, help_page=format_help)
+    return launch(run, arguments, compose_jobs=compose_jobs, help_page=COMMAND.format_help)
 
 
 @pytest.fixture(scope="module")
@@ -53,19 +53,19 @@ def test_help_names_every_key_and_starts_without_torch(tmp_path):
         page, _, modules = result.stdout.rpartition("modules:")
         assert not {"torch", "lightning", *heavy} & set(modules.split())
         if words == ["--help"]:
-            assert all(f"  {key} " in page for key in OWN) and max(map(len, page.splitlines())) <= 110
+            assert all(f"  {key} " in page for key in COMMAND.keys) and max(map(len, page.splitlines())) <= 110
         else:
             assert "0.5000" in page
 
 
 MISTAKES = {
     "b=test/accuracy": ["unknown key b", "by"],
-    "optimizer.lr=0.1": ["unknown key optimizer.lr", "where=optimizer.lr=0.1"],
-    "order=best": ["order=best", "highest or lowest"],
-    "seeds=all by=": ["seeds=all", "mean or each", "by=: a value is missing"],
+    "optimizer.lr=0.1": ["optimizer.lr belongs to training", "where=optimizer.lr=0.1"],
+    "order=best": ["order=best: must be one of highest, lowest"],
+    "seeds=all by=": ["seeds=all: must be one of mean, each", "by=: must not be empty"],
     "where=fast": ["where=fast", "KEY=VALUE"],
     "output=a.pdf": ["a.pdf", ".html"],
-    "by=a by=b": ["by: is given 2 times"],
+    "by=a by=b": ["by is given 2 times"],
     "--sort x": ["--sort", "key=value"],
     "-m first": ["no grid"],
     "nowhere_at_all": ["nowhere_at_all: no such run folder"],

@@ -22,7 +22,7 @@ from models import load_run
 from predict import predict, run
 from reports.predictions import replaced_when_whole
 from settings.commands.launch import launch
-from settings.commands.predict import OWN, compose_jobs, format_help
+from settings.commands.predict import COMMAND, compose_jobs
 from settings.errors import StorageError
 from settings.reading.compose import compose
 from train import build_data, train
@@ -33,7 +33,7 @@ ODD = 'sub dir, é/a "b"\nc=d, [1].png'
 
 
 def go(*arguments):
-    return launch(run, arguments, compose_jobs=compose_jobs, help_page=format_help)
+    return launch(run, arguments, compose_jobs=compose_jobs, help_page=COMMAND.format_help)
 
 
 def picture(number, side=8):
@@ -279,13 +279,13 @@ MISTAKES = {
     "run=RUN images=photos device=cuda": ["device=cuda: there is none here"],
     "run=RUN imags=photos bs=3 batch_size=0 num_workers=x gallery_images=1.5 gpu=0": [
         "nearest: images",
-        "nearest: batch_size",
-        "batch_size=0: must be at least 1",
+        "write batch_size",
+        "batch_size=0: must be a whole number from 1 to 65536",
         "num_workers=x: must be a whole number",
         "gallery_images=1.5",
-        "nearest: device",
+        "write device",
     ],
-    "run=RUN images=photos run=RUN": ["run stands there twice"],
+    "run=RUN images=photos run=RUN": ["run is given 2 times"],
     "photos": ["'photos': must be key=value"],
     "-m run=RUN images=photos": ["-m"],
     "run=a.png images=photos": ["cannot read the weights in a.png"],
@@ -358,7 +358,7 @@ def test_help_comes_without_a_heavy_import():
     assert result.returncode == 0, result.stderr
     page, _, modules = result.stdout.rpartition("modules:")
     assert not {"torch", "hydra", "pydantic", "PIL"} & set(modules.split())
-    for word in OWN:
+    for word in COMMAND.keys:
         assert f"  {word} " in page
     assert max(map(len, page.splitlines())) <= 110
 

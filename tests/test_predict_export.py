@@ -16,7 +16,7 @@ from models import export, load_run
 from models.build import build_net
 from predict import run
 from settings.commands.launch import launch
-from settings.commands.predict import compose_jobs, format_help
+from settings.commands.predict import COMMAND, compose_jobs
 from settings.preprocessing import Preprocessing
 from train import train
 
@@ -24,7 +24,7 @@ DIGITS = load_digits()
 
 
 def go(*arguments):
-    return launch(run, arguments, compose_jobs=compose_jobs, help_page=format_help)
+    return launch(run, arguments, compose_jobs=compose_jobs, help_page=COMMAND.format_help)
 
 
 @pytest.fixture(scope="module")
@@ -145,10 +145,13 @@ MISTAKES = {
     "run=RUN export=tflite": ["export=tflite", "onnx, torch_export"],
     "run=RUN export=onnx preprocessing=resize": ["preprocessing=resize goes with export=torch_export"],
     "run=RUN export=onnx output=net.pt2": ["must be a file that ends in .onnx"],
-    "run=RUN export=onnx gallery=a.html batch_size=3": ["gallery goes with images=", "batch_size goes with images="],
-    "run=RUN images=a.png compile=false": ["compile goes with export="],
+    "run=RUN export=onnx gallery=a.html batch_size=3": [
+        "gallery does nothing with export=onnx",
+        "batch_size does nothing with export=onnx",
+    ],
+    "run=RUN images=a.png compile=false": ["compile does nothing without export="],
     "export=onnx": ["run is needed"],
-    "run=RUN export=onnx parity_images=1": ["parity_images=1: must be at least 10"],
+    "run=RUN export=onnx parity_images=1": ["parity_images=1: must be a whole number from 10 to 100000"],
     "run=LOST export=torch_export": ["the run's own test images are not there", "images=FOLDER"],
 }
 

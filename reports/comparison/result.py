@@ -73,7 +73,7 @@ def compare_runs(job: Comparison) -> Result:
     if not runs:
         raise UserError(f"command line: where: none of {len(found)} runs fits")
     metric = grouping.choose_metric(runs, job.by)
-    ideas, notes = grouping.group(runs, each_seed=job.each_seed)
+    ideas, notes = grouping.group(runs, each_seed=job.seeds == "each")
     differing, more = grouping.differing(ideas)
     result = Result(metric=metric, rows=[], columns=_columns(job, metric, differing), differing=differing)
     result.rows = _rows(ideas, result.columns, metric, highest=grouping.highest_first(metric, job.order, runs))

@@ -3,83 +3,53 @@
 Standard library only until something is composed, so that help comes at once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from settings.commands.keys import Key, split_words, whole
-from settings.errors import UserError, shorten
+from settings.commands.command import EVERYTHING, Command, TrainingJob
+from settings.commands.keys import NEEDED, absolute, key
+from settings.errors import UserError
 
 if TYPE_CHECKING:
     from settings.schema.run_config import RunConfig
 
 
-def ending(text: str) -> str:
-    """A reader of image formats."""
-    if text not in ("png", "jpg"):
-        raise ValueError("must be png or jpg")
-    return text
-
-
-KEYS: dict[str, Key] = {
-    "output": Key(meaning="the folder to write; it must be new or empty", read=str),
-    "copies": Key(meaning="augmented copies of each training image, 1 to 1000 (4)", read=whole(1, 1000), default=4),
-    "format": Key(meaning="png (as they are) or jpg (quality 95) (png)", read=ending, default="png"),
-}
+def _new_folder(text: str) -> Path:
+    path = absolute(text)
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ValueError("is there already; name a new folder")
+    except OSError as error:
+        raise ValueError(str(error)) from None
+    return path
 
 
 @dataclass(frozen=True, kw_only=True)
-class Enlargement:
+class Enlargement(TrainingJob):
     """One checked job: a training configuration, and where its augmented images go."""
 
-    config: RunConfig
-    output: Path
-    copies: int
-    format: str
-
-    @property
-    def command(self) -> list[str]:
-        """The overrides as typed."""
-        return self.config.command
-
-    @property
-    def traceback(self) -> bool:
-        """Whether the user wants to see where a mistake was found."""
-        return self.config.traceback
-
-    @property
-    def dropped_augment(self) -> list[str]:
-        """Lines of the recipe that the data set forbids."""
-        return self.config.dropped_augment
-
-    def to_yaml(self) -> str:
-        """The text of the training configuration."""
-        return self.config.to_yaml()
+    output: Path = key(NEEDED, "the folder to write; it must be new or empty", read=_new_folder)
+    copies: Annotated[int, "1 <= x <= 1000"] = key(4, "augmented copies of each training image")
+    format: Literal["png", "jpg"] = key("png", "png: as they are; jpg: quality 95")
 
 
-def format_help() -> str:
-    """The help page."""
-    return "\n".join(
-        [
-            "Lightbox writes an enlarged image folder: for small data, or to see what training would see.",
-            "",
-            "  python augment.py data=NAME augment=RECIPE output=FOLDER [KEY=VALUE ...] [any override of train.py ...]",
-            "",
-            *(f"  {key:<8} {one.meaning}" for key, one in KEYS.items()),
-            "",
-            "Training images are written as they are and copies times augmented; validation and test images as they",
-            "are. The folder is read by data=folder, and its manifest.csv by data=csv (with the classes' exact names).",
-            "Recipes that mix images (mixup, cutmix, mosaic) are refused: a file in a class folder has one label.",
-            "",
-            "Example:",
-            "  python augment.py data=digits augment=standard copies=5 output=enlarged_digits",
-            "",
-            "Exit codes: 0 done, 1 a bug, 2 configuration or data.",
-        ]
-    )
+COMMAND = Command(
+    job=Enlargement,
+    script="augment.py",
+    title="Lightbox writes an enlarged image folder: for small data, or to see what training would see.",
+    usage=["data=NAME augment=RECIPE output=FOLDER [KEY=VALUE ...] [any override of train.py ...]"],
+    notes=[
+        "Training images are written as they are and copies times augmented; validation and test images as they",
+        "are. The folder is read by data=folder, and its manifest.csv by data=csv (with the classes' exact names).",
+        "Recipes that mix images (mixup, cutmix, mosaic) are refused: a file in a class folder has one label.",
+    ],
+    examples=["data=digits augment=standard copies=5 output=enlarged_digits"],
+    ending="The last line says `folder: PATH`. Exit codes: 0 done, 1 a bug, 2 configuration or data.",
+    overrides=EVERYTHING,
+    no_grid="one folder is written at a time",
+)
 
 
 def compose_jobs(overrides: Sequence[str], multirun: bool) -> list[Enlargement]:
@@ -90,40 +60,17 @@ def compose_jobs(overrides: Sequence[str], multirun: bool) -> list[Enlargement]:
     """
     from settings.reading import compose
 
-    given, rest, wrong = split_words(overrides, KEYS)
-    own: dict[str, Any] = {key: one.default for key, one in KEYS.items()}
-    for key, text in given.items():
-        try:
-            own[key] = KEYS[key].read(text)
-        except ValueError as error:
-            wrong.append(f"command line: {key}={text[:40]}: {error}")
-    if multirun:
-        wrong.append("command line: -m is for train.py; one folder is written at a time")
-    if own["output"] is None:
-        wrong.append("command line: output is needed: output=FOLDER")
-    else:
-        own["output"] = Path.cwd() / Path(own["output"]).expanduser()
-        wrong += _folder_mistakes(own["output"])
+    said = COMMAND.read(overrides, multirun)
     try:
-        (config,) = compose.compose_jobs(rest, False)
-        wrong += _recipe_mistakes(config)
+        config = compose.compose(said.overrides)
+        said.wrong += _recipe_mistakes(config)
     except UserError as error:
-        wrong += error.messages
-    if wrong:
-        raise UserError(*shorten(wrong))
-    return [Enlargement(config=config, **own)]
+        said.wrong += error.messages
+    said.refuse()
+    return [Enlargement(**said.values, config=config)]
 
 
-def _folder_mistakes(output: Path) -> list[str]:
-    try:
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
-            return [f"command line: output={str(output)[:120]!r}: is there already; name a new folder"]
-    except (OSError, ValueError) as error:
-        return [f"command line: output={str(output)[:120]!r}: {error}"]
-    return []
-
-
-def _recipe_mistakes(config: RunConfig) -> list[str]:
+def _recipe_mistakes(config: "RunConfig") -> list[str]:
     from settings.schema import names, signatures
 
     known = names.operations()

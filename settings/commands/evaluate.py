@@ -3,15 +3,14 @@
 Standard library only until something is composed, so that help comes at once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from settings.commands.keys import Key, between, one_of, several, switch, whole
-from settings.errors import UserError, nearest, shorten
+from settings.commands.command import Command, Job, Said
+from settings.commands.keys import NEEDED, absolute, key
+from settings.errors import UserError
 
 if TYPE_CHECKING:
     from settings.schema.run_config import RunConfig
@@ -31,149 +30,83 @@ VIEWS = {
     "multi_scale": "the centre at several scales",
 }
 ATTACKS = {"fgsm": "one step along the sign of the gradient", "pgd": "several projected steps from a random start"}
-DEVICES = ("auto", "cpu", "cuda", "mps")
-_FROM_TRAINING = ("data", "paths", "traceback")
-
-
-def _attacks(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(one_of("attack", ATTACKS)(part.strip()) for part in text.split(",")))
 
 
 def _folder(text: str) -> Path:
-    path = Path(text).expanduser()
-    if not text.strip() or "\0" in text:
-        raise ValueError("must be a folder")
-    if (Path.cwd() / path).exists() and not (Path.cwd() / path).is_dir():
+    path = absolute(text)
+    if path.exists() and not path.is_dir():
         raise ValueError("is a file; name a folder")
-    return Path.cwd() / path
-
-
-OWN = {
-    "run": Key("what to score: a run folder, a name under runs/, a checkpoint; A,B,C are an ensemble", str),
-    "split": Key(f"images: {', '.join(SPLITS)} (test)", one_of("split", SPLITS), "test"),
-    "views": Key(f"{', '.join(VIEWS)} (centre)", one_of("views", VIEWS), "centre"),
-    "crop_fraction": Key(
-        "side of a crop, as a share of the image, for five_crop and ten_crop (the net's own, else 0.875)",
-        between(0.1, 1),
-    ),
-    "scales": Key("enlargements of multi_scale (1,1.125,1.25)", several(1, 4), (1.0, 1.125, 1.25)),
-    "unknown": Key(
-        "images of classes that the model does not know: refuse, skip (refuse)",
-        one_of("unknown", ("refuse", "skip")),
-        "refuse",
-    ),
-    "output": Key("folder of the results; else RUN/evaluation/SPLIT-VIEWS", _folder),
-    "batch_size": Key("images at once (that of the training)", whole(1, 65536)),
-    "device": Key(f"{', '.join(DEVICES)} (auto)", one_of("device", DEVICES), "auto"),
-    "bootstrap": Key("resamples of the images for the intervals, 0 for none (1000)", whole(0, 100_000), 1000),
-    "hardest": Key("rows of hardest.csv and easiest.csv (100); the page shows the first 24", whole(1, 100_000), 100),
-    "seed": Key("of bootstrap, corruptions and random starts (0)", whole(0, 2**32 - 1), 0),
-    "corruptions": Key("true: accuracy under ten corruptions at five severities", switch, False),
-    "attack": Key("fgsm, pgd or both: accuracy against eps", _attacks, ()),
-    "eps": Key(
-        "sizes of the attack, pixels in [0, 1] (0,1/255,2/255,4/255,8/255,16/255)",
-        several(0, 1),
-        tuple(number / 255 for number in (0, 1, 2, 4, 8, 16)),
-    ),
-    "attack_steps": Key("steps of pgd (10)", whole(1, 1000), 10),
-    "curves": Key("true: accuracy against angle, shift, scale and hue", switch, False),
-    "shortcut": Key("true: accuracy with the centre or the background masked", switch, False),
-    "robustness_images": Key(
-        "images that corruptions, attacks, curves and masks are measured on; 0: all (1000)",
-        whole(0),
-        1000,
-    ),
-}
-"""Keys of this script alone."""
-
-HABITS = {
-    "run": "runs ckpt checkpoint ckpt_path model weights resume load_from name",
-    "views": "tta test_time_augmentation view crops",
-    "output": "out output_dir out_dir save_dir",
-    "batch_size": "bs batch",
-    "device": "accelerator cuda cpu gpu",
-    "eps": "epsilon epsilons",
-    "attack_steps": "steps pgd_steps",
-    "split": "set subset",
-    "data.root": "root data_dir images dataset_dir",
-    "data.num_workers": "workers num_workers",
-}
-"""What other tools call them."""
+    return path
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """One checked job; fields are the keys of `OWN`, `run` as the list of what was found."""
+class Evaluation(Job):
+    """One checked job; `checkpoints` is what `run` means, `data` the overrides of the data as typed."""
 
-    run: tuple[Path, ...]
-    split: str
-    views: str
-    crop_fraction: float | None
-    scales: tuple[float, ...]
-    unknown: str
-    output: Path | None
-    batch_size: int | None
-    device: str
-    bootstrap: int
-    hardest: int
-    seed: int
-    corruptions: bool
-    attack: tuple[str, ...]
-    eps: tuple[float, ...]
-    attack_steps: int
-    curves: bool
-    shortcut: bool
-    robustness_images: int
+    run: str = key(NEEDED, "a run folder, a name under the runs folder, a checkpoint; A,B,C are an ensemble")
+    split: str = key("test", "images", choices=SPLITS)
+    views: str = key("centre", "of each image", choices=VIEWS)
+    crop_fraction: Annotated[float, "0.1 < x <= 1"] | None = key(
+        None, "side of the crops of five_crop, ten_crop", shown="the net's, else 0.875"
+    )
+    scales: tuple[Annotated[float, "1 <= x <= 4"], ...] = key((1.0, 1.125, 1.25), "enlargements of multi_scale")
+    unknown: Literal["refuse", "skip"] = key("refuse", "images of classes that the model does not know")
+    output: Path | None = key(None, "folder of the results; else RUN/evaluation/SPLIT-VIEWS", read=_folder)
+    batch_size: Annotated[int, "1 <= x <= 65536"] | None = key(None, "images at once", shown="that of the training")
+    device: Literal["auto", "cpu", "cuda", "mps"] = key("auto", "where it computes")
+    bootstrap: Annotated[int, "0 <= x <= 100000"] = key(1000, "resamples of the images for the intervals; 0: none")
+    hardest: Annotated[int, "1 <= x <= 100000"] = key(100, "rows of hardest.csv and easiest.csv; the page shows 24")
+    seed: Annotated[int, "0 <= x <= 4294967295"] = key(0, "of bootstrap, corruptions and random starts")
+    corruptions: bool = key(False, "true: accuracy under ten corruptions at five severities")
+    attack: tuple[str, ...] = key((), "one or both: accuracy against eps", choices=ATTACKS)
+    eps: tuple[Annotated[float, "0 <= x <= 1"], ...] = key(
+        tuple(number / 255 for number in (0, 1, 2, 4, 8, 16)),
+        "sizes of the attack",
+        shown="0,1/255,2/255,4/255,8/255,16/255",
+    )
+    attack_steps: Annotated[int, "1 <= x <= 1000"] = key(10, "steps of pgd")
+    curves: bool = key(False, "true: accuracy against angle, shift, scale and hue")
+    shortcut: bool = key(False, "true: accuracy with the centre or the background masked")
+    robustness_images: Annotated[int, "x >= 0"] = key(1000, "images for corruptions, attacks, curves and masks; 0: all")
+    checkpoints: tuple[Path, ...] = ()
     data: list[str] = field(default_factory=list)
-    """Overrides of the data, as typed."""
-    command: list[str] = field(default_factory=list)
-    traceback: bool = False
-    dropped_augment: tuple[str, ...] = ()
 
     @property
     def other_data(self) -> bool:
         """Whether other data than the run's own may be meant."""
         return any(word.lstrip("+").startswith(("data=", "data.root=")) for word in self.data)
 
-    def to_yaml(self) -> str:
-        """The job as text."""
-        import yaml
 
-        plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "dropped_augment"}
-        plain["run"] = [str(one) for one in self.run]
-        plain["output"] = None if self.output is None else str(self.output)
-        lists = {key: list(value) for key, value in plain.items() if isinstance(value, tuple)}
-        return yaml.safe_dump({**plain, **lists}, sort_keys=False, allow_unicode=True)
-
-
-def format_help() -> str:
-    """The help page."""
-    width = max(map(len, OWN)) + 2
-    inner = max(len("views="), len("split=")) + max(map(len, [*VIEWS, *SPLITS])) + 2
-    lists = {"split": SPLITS, "views": VIEWS, "attack": ATTACKS}
-    return "\n".join(
-        [
-            "Lightbox scores what was trained.",
-            "",
-            "  python evaluate.py run=RUN [KEY=VALUE ...] [data.KEY=VALUE ...]",
-            "",
-            "Keys:",
-            *(f"  {name:<{width}}{key.meaning}" for name, key in OWN.items()),
-            "",
-            *(f"  {f'{name}={choice}':<{inner}}{says}" for name, few in lists.items() for choice, says in few.items()),
-            "",
-            "The data are the run's own; data.root=NEW split=all takes other images, whose classes are mapped by name.",
-            "",
-            "Examples:",
-            "  python evaluate.py run=runs/digits-resnet20/first",
-            "  python evaluate.py run=first,second,third views=ten_crop",
-            "  python evaluate.py run='digits-resnet20/*' corruptions=true attack=fgsm,pgd curves=true shortcut=true",
-            "  python evaluate.py run=first data.root=~/photos split=all",
-            "  torchrun --nproc-per-node=2 evaluate.py run=first",
-            "",
-            "The last line says `evaluation: FOLDER`. Exit codes: 0 done, 1 a bug, 2 configuration or data.",
-        ]
-    )
+COMMAND = Command(
+    job=Evaluation,
+    script="evaluate.py",
+    title="Lightbox scores what was trained.",
+    usage=["run=RUN [KEY=VALUE ...] [data.KEY=VALUE ...]"],
+    notes=["The data are the run's own; data.root=NEW split=all takes other images, whose classes are mapped by name."],
+    examples=[
+        "run=runs/digits-resnet20/first",
+        "run=first,second,third views=ten_crop",
+        "run='digits-resnet20/*' corruptions=true attack=fgsm,pgd curves=true shortcut=true",
+        "run=first data.root=~/photos split=all",
+        "torchrun --nproc-per-node=2 evaluate.py run=first",
+    ],
+    ending="The last line says `evaluation: FOLDER`. Exit codes: 0 done, 1 a bug, 2 configuration or data.",
+    overrides=("data", "paths"),
+    training="a run is scored as it was trained; what can change is data.*",
+    no_grid="run=A,B,C scores an ensemble",
+    habits={
+        "run": "runs ckpt checkpoint ckpt_path model weights resume load_from name",
+        "views": "tta test_time_augmentation view crops",
+        "output": "out output_dir out_dir save_dir",
+        "batch_size": "bs batch",
+        "device": "accelerator cuda cpu gpu",
+        "eps": "epsilon epsilons",
+        "attack_steps": "steps pgd_steps",
+        "split": "set subset",
+        "data.root": "root data_dir images dataset_dir",
+        "data.num_workers": "workers num_workers",
+    },
+)
 
 
 def compose_jobs(overrides: Sequence[str], multirun: bool) -> list[Evaluation]:
@@ -185,32 +118,41 @@ def compose_jobs(overrides: Sequence[str], multirun: bool) -> list[Evaluation]:
     from settings.reading import compose
     from settings.runs import rooted
 
-    given, data, wrong = _sorted_words(overrides)
-    if multirun:
-        wrong.append("command line: -m is not taken; run=A,B,C scores an ensemble")
-    values, found = _values(given)
-    wrong += found
+    said = COMMAND.read(overrides, multirun)
+    _check_together(said)
     runs: list[Path] = []
-    paths: list[str] = [word for word in data if word.startswith("paths.")]
+    paths = [word for word in said.overrides if word.startswith("paths.")]
     try:
         folder = rooted(compose.compose(paths).paths.runs)
-        runs = _runs(given.get("run"), folder)
+        runs = _runs(said.values["run"], folder) if said.values["run"] else []
     except UserError as error:
-        wrong += [one if one.startswith("command line") else f"command line: {one}" for one in error.messages]
+        said.wrong += [one if one.startswith("command line") else f"command line: {one}" for one in error.messages]
     stored = next((one for one in map(_stored_config, runs) if one), None)
     if not runs or stored:
         try:
-            data_config(stored or {}, data)
+            data_config(stored or {}, said.overrides)
         except UserError as error:
-            wrong += error.messages
-    if wrong:
-        raise UserError(*shorten(list(dict.fromkeys(wrong))))
-    own = {**values, "run": tuple(runs)}
-    traceback = "traceback=true" in [word.lower() for word in data]
-    return [Evaluation(**own, data=data, command=list(overrides), traceback=traceback)]
+            said.wrong += error.messages
+    said.refuse()
+    return [Evaluation(**said.values, checkpoints=tuple(runs), data=said.overrides, command=list(overrides))]
 
 
-def data_config(stored: Mapping[str, Any], overrides: Sequence[str]) -> RunConfig:
+def _check_together(said: Said) -> None:
+    """What no single key can tell."""
+    values, idle = said.values, said.idle
+    if not values["attack"]:
+        idle(["eps"], "without attack=fgsm or attack=pgd")
+    if "pgd" not in values["attack"]:
+        idle(["attack_steps"], "without attack=pgd")
+    if values["views"] != "multi_scale":
+        idle(["scales"], "without views=multi_scale")
+    if values["views"] not in ("five_crop", "ten_crop"):
+        idle(["crop_fraction"], "without views=five_crop or ten_crop")
+    if not any(values[one] for one in ("corruptions", "attack", "curves", "shortcut")):
+        idle(["robustness_images"], "without corruptions, attack, curves or shortcut")
+
+
+def data_config(stored: Mapping[str, Any], overrides: Sequence[str]) -> "RunConfig":
     """The configuration of a run with the data that the command line names.
 
     A folder of images or a CSV file as `data.root` of a run that was trained on a packaged data set is read as
@@ -252,11 +194,9 @@ def _kind_of_images(root: str) -> str | None:
     return "folder" if path.is_dir() and any(one.suffix.lower() in endings for one in inner) else None
 
 
-def _runs(text: str | None, folder: Path) -> list[Path]:
+def _runs(text: str, folder: Path) -> list[Path]:
     from settings.run_names import find_runs
 
-    if text is None:
-        raise UserError("run is needed: run=RUN, a run folder, a name under the runs folder, or a checkpoint file")
     runs = find_runs(text, folder)
     lacking = [one for one in runs if one.is_dir() and not (one / "checkpoints" / "best.ckpt").is_file()]
     if lacking:
@@ -274,66 +214,3 @@ def _stored_config(run: Path) -> dict[str, Any] | None:
         return None
     document = files.read(file, str(file))
     return None if document.problems else dict(document.content)
-
-
-def _sorted_words(overrides: Sequence[str]) -> tuple[dict[str, str], list[str], list[str]]:
-    """Split the command line: the script's own keys, the data's, and what is neither."""
-    habits = {word: key for key, words in HABITS.items() for word in words.split()}
-    given: dict[str, str] = {}
-    data: list[str] = []
-    wrong: list[str] = []
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        top = key.lstrip("+~").partition(".")[0]
-        if equals and key in OWN:
-            given[key] = value
-        elif top in _FROM_TRAINING:
-            data.append(text)
-        else:
-            wrong.append(f"command line: {_not_taken(text, key, top, habits)}")
-    return given, data, wrong
-
-
-def _not_taken(text: str, key: str, top: str, habits: Mapping[str, str]) -> str:
-    from settings.reading.files import groups
-    from settings.schema.run_config import Settings
-
-    name = key.lstrip("-").replace("-", "_")
-    if "=" not in text and not text.startswith("-"):
-        return f"{text[:80]!r}: must be key=value, such as run={text[:80]}"
-    if close := nearest(name, OWN, cutoff=0.75):
-        return f"unknown key {key}; nearest: {', '.join(close)}"
-    if name in habits:
-        return f"unknown key {key}; write {habits[name]}"
-    if top in Settings.model_fields or top in groups():
-        return f"{key} belongs to training: a run is scored as it was trained; what can change is data.*"
-    close = nearest(name, OWN)
-    return f"unknown key {key}; " + (f"nearest: {', '.join(close)}" if close else f"there is: {', '.join(OWN)}, data.*")
-
-
-def _values(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
-    """Values of the script's own keys, defaults filled in, and what is wrong with them."""
-    values = {name: key.default for name, key in OWN.items()}
-    wrong = []
-    for name, text in given.items():
-        try:
-            values[name] = OWN[name].read(text)
-        except ValueError as error:
-            said = str(error)
-            wrong.append(
-                f"command line: {said}" if said.startswith("unknown") else f"command line: {name}={text[:60]}: {said}"
-            )
-    for name, needs, right in (
-        ("eps", "attack=fgsm or attack=pgd", values["attack"]),
-        ("attack_steps", "attack=pgd", "pgd" in values["attack"]),
-        ("scales", "views=multi_scale", values["views"] == "multi_scale"),
-        ("crop_fraction", "views=five_crop or ten_crop", values["views"] in ("five_crop", "ten_crop")),
-        (
-            "robustness_images",
-            "corruptions, attack, curves or shortcut",
-            any(values[one] for one in ("corruptions", "attack", "curves", "shortcut")),
-        ),
-    ):
-        if name in given and not right:
-            wrong.append(f"command line: {name} does nothing without {needs}")
-    return values, wrong

@@ -1,150 +1,143 @@
-"""What `explore.py do=TOPIC` can look at: each topic's own keys, their ranges and what it writes.
+"""What `explore.py do=TOPIC` can look at: a class a topic, whose fields are the topic's own keys.
 
-A table that can be read, by the standard library alone: help and mistakes are answered from it.
+Standard library only: help and mistakes are answered from these tables.
 """
 
-from __future__ import annotations
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
-from dataclasses import dataclass, field
-from typing import Any
-
-from settings.commands.keys import Key, positive, share, whole
+from settings.commands.keys import key
 
 
 @dataclass(frozen=True, kw_only=True)
 class Topic:
-    """One thing to look at.
+    """One thing to look at; the fields are its keys beside `do` and `output`.
 
     Attributes:
         meaning: for the help page.
         suffix: ending of the file that `output` names.
         writes: what that file is.
-        keys: the topic's own keys, beside `do` and `output`.
         trains: whether batches are drawn as in training, so that lines a data set forbids matter.
         example: a command line.
     """
 
-    meaning: str
-    suffix: str
-    writes: str
-    keys: dict[str, Key] = field(default_factory=dict)
-    trains: bool = False
-    example: str
+    meaning: ClassVar[str]
+    suffix: ClassVar[str] = ".csv"
+    writes: ClassVar[str] = "the table"
+    trains: ClassVar[bool] = False
+    example: ClassVar[str]
+
+    def mistakes(self) -> list[str]:
+        """What no single key can tell."""
+        return []
 
 
-def rates(text: str) -> list[float]:
-    """Two to eight learning rates, comma-separated; none twice."""
-    try:
-        values = [positive(part) for part in text.strip("[]").split(",")]
-    except ValueError:
-        values = []
-    if not 2 <= len(values) <= 8 or len(set(values)) != len(values):
-        raise ValueError("must be 2 to 8 different rates above 0, such as 0.1,0.01,0.001")
-    return values
+@dataclass(frozen=True, kw_only=True)
+class Sheet(Topic):
+    """A contact sheet."""
+
+    meaning = "contact sheet of a recipe: originals, and the same images as training sees them"
+    suffix = ".png"
+    writes = "the picture"
+    trains = True
+    example = "data=fashion_mnist augment=strong augment.mixup.alpha=1"
+    images: Annotated[int, "2 <= x <= 32"] = key(8, "columns: training images of one batch")
+    draws: Annotated[int, "1 <= x <= 32"] = key(4, "rows below the originals: training steps")
 
 
-def nets(text: str) -> list[str]:
-    """Names of nets, comma-separated, each known; none twice."""
+@dataclass(frozen=True, kw_only=True)
+class Rates(Topic):
+    """A learning-rate range test, or rates compared."""
+
+    meaning = "learning-rate range test with a suggestion; or several rates compared in one picture"
+    suffix = ".png"
+    writes = "the picture; the numbers stand beside it as .csv"
+    trains = True
+    example = "data=fashion_mnist model=lenet5 rates=0.03,0.003,0.0003"
+    steps: Annotated[int, "10 <= x <= 10000"] = key(100, "optimiser steps of the test, or of each rate compared")
+    lowest: Annotated[float, "x > 0"] = key(1e-6, "rate of the first step of the range test")
+    highest: Annotated[float, "x > 0"] = key(10.0, "rate of its last step, at least 10 times that")
+    rates: tuple[Annotated[float, "x > 0"], ...] = key((), "2 to 8 rates to compare instead, such as 0.1,0.01")
+
+    def mistakes(self) -> list[str]:
+        """Limits that are too close, and one rate or too many."""
+        wrong = []
+        if self.highest < 10 * self.lowest:
+            wrong.append(f"highest={self.highest:g} must be at least 10 times lowest={self.lowest:g}")
+        if self.rates and not 2 <= len(self.rates) <= 8:
+            wrong.append(f"rates={','.join(f'{rate:g}' for rate in self.rates)}: must be 2 to 8 different rates")
+        return wrong
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSizes(Topic):
+    """Batch sizes tried."""
+
+    meaning = "the largest batch that fits in memory, and images a second of each size"
+    trains = True
+    example = "data=fashion_mnist model=resnet20 augment=standard"
+    memory: Annotated[float, "0 < x <= 1"] = key(0.8, "share of the free memory that may be used, on the CPU")
+    largest: Annotated[int, "1 <= x <= 1000000"] = key(4096, "the largest batch to try")
+    steps: Annotated[int, "2 <= x <= 1000"] = key(5, "timed steps of each size")
+    seconds: Annotated[float, "x > 0"] = key(60.0, "no larger batch is tried after this time")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check(Topic):
+    """A data set looked at."""
+
+    meaning = "data set check; with model= and weights, how its classes separate, and what to try first"
+    suffix = ".json"
+    writes = "all findings"
+    example = "data=folder data.root=photos model=resnet18"
+    sample: Annotated[int, "50 <= x <= 20000"] = key(1000, "training images that the features are compared on")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layers(Topic):
+    """One net; its keys say what it is built for, where there is no data."""
+
+    meaning = "one net layer by layer: output size, weights, MACs by the textbook's formulas"
+    example = "model=vgg16"
+    pixels: Annotated[int, "1 <= x <= 4096"] | None = key(
+        None, "side of the images", shown="the data's if named, else 224, own nets 32"
+    )
+    channels: Annotated[int, "1 <= x <= 3"] | None = key(None, "of the images", shown="likewise, else 3")
+    classes: Annotated[int, "1 <= x <= 100000"] | None = key(None, "outputs", shown="likewise, else 1000, own nets 10")
+
+
+def _nets(text: str) -> tuple[str, ...]:
+    """Names of nets, each known, each once."""
     from settings.schema import names
 
     listed = [part.strip() for part in text.strip("[]").split(",")]
     for name in listed:
         if names.source_of(name) is None:
             raise ValueError(names.unknown_net(name))
-    return list(dict.fromkeys(listed))
+    return tuple(dict.fromkeys(listed))
 
 
-IMAGES = Key(meaning="columns: training images of one batch, 2 to 32 (8)", read=whole(2, 32), default=8)
-DRAWS = Key(meaning="rows below the originals: training steps, 1 to 32 (4)", read=whole(1, 32), default=4)
-SUBJECT = {
-    "pixels": Key(
-        meaning="side of the images, 1 to 4096 (the data's where data= is named, else 224, own nets 32)",
-        read=whole(1, 4096),
-    ),
-    "channels": Key(meaning="of the images, 1 to 3 (likewise; else 3)", read=whole(1, 3)),
-    "classes": Key(meaning="outputs (likewise; else 1000, own nets 10)", read=whole(1, 100_000)),
-}
-"""What a net is built for, where there is no data."""
-NETS = "lenet5,resnet20,resnet18,resnet50,vgg16,mobilenet_v2,efficientnet_b0,convnext_tiny,vit_b_16"
+USUAL_NETS = "lenet5,resnet20,resnet18,resnet50,vgg16,mobilenet_v2,efficientnet_b0,convnext_tiny,vit_b_16"
 
-TOPICS: dict[str, Topic] = {
-    "augment": Topic(
-        meaning="contact sheet of a recipe: originals, and the same images as training sees them",
-        suffix=".png",
-        writes="the picture",
-        keys={"images": IMAGES, "draws": DRAWS},
-        trains=True,
-        example="data=fashion_mnist augment=strong augment.mixup.alpha=1",
-    ),
-    "lr": Topic(
-        meaning="learning-rate range test with a suggestion; or several rates compared in one picture",
-        suffix=".png",
-        writes="the picture; the numbers stand beside it as .csv",
-        keys={
-            "steps": Key(
-                meaning="optimiser steps of the test, or of each rate that is compared, 10 to 10000 (100)",
-                read=whole(10, 10_000),
-                default=100,
-            ),
-            "lowest": Key(meaning="rate of the first step of the range test (1e-6)", read=positive, default=1e-6),
-            "highest": Key(meaning="rate of its last step, at least 10 times that (10)", read=positive, default=10.0),
-            "rates": Key(meaning="rates to compare instead, such as 0.1,0.01,0.001", read=rates),
-        },
-        trains=True,
-        example="data=fashion_mnist model=lenet5 rates=0.03,0.003,0.0003",
-    ),
-    "batch_size": Topic(
-        meaning="the largest batch that fits in memory, and images a second of each size",
-        suffix=".csv",
-        writes="the table",
-        keys={
-            "memory": Key(
-                meaning="share of the free memory that may be used, on the CPU (0.8)", read=share, default=0.8
-            ),
-            "largest": Key(meaning="the largest batch to try (4096)", read=whole(1, 1_000_000), default=4096),
-            "steps": Key(meaning="timed steps of each size, 2 to 1000 (5)", read=whole(2, 1000), default=5),
-            "seconds": Key(meaning="no larger batch is tried after this time (60)", read=positive, default=60.0),
-        },
-        trains=True,
-        example="data=fashion_mnist model=resnet20 augment=standard",
-    ),
-    "data": Topic(
-        meaning="data set check; with model= and weights, how its classes separate, and what to try first",
-        suffix=".json",
-        writes="all findings",
-        keys={
-            "sample": Key(
-                meaning="training images that the features are compared on, 50 to 20000 (1000)",
-                read=whole(50, 20_000),
-                default=1000,
-            )
-        },
-        example="data=folder data.root=photos model=resnet18",
-    ),
-    "nets": Topic(
-        meaning="comparison table of nets: parameters, MACs, size, latency, accuracy of the runs there are",
-        suffix=".csv",
-        writes="the table",
-        keys={
-            "nets": Key(meaning="which, comma-separated (nine well-known ones)", read=nets, default=NETS.split(",")),
-            "repeats": Key(meaning="timed passes of one image; 0 takes no time (5)", read=whole(0, 1000), default=5),
-            **SUBJECT,
-        },
-        example="nets=resnet20,resnet18,mobilenet_v3_small data=fashion_mnist",
-    ),
-    "layers": Topic(
-        meaning="one net layer by layer: output size, weights, MACs by the textbook's formulas",
-        suffix=".csv",
-        writes="the table",
-        keys=dict(SUBJECT),
-        example="model=vgg16",
-    ),
+
+@dataclass(frozen=True, kw_only=True)
+class Nets(Layers):
+    """Nets side by side."""
+
+    meaning = "comparison table of nets: parameters, MACs, size, latency, accuracy of the runs there are"
+    example = "nets=resnet20,resnet18,mobilenet_v3_small data=fashion_mnist"
+    nets: tuple[str, ...] = key(
+        tuple(USUAL_NETS.split(",")), "which, comma-separated", read=_nets, shown="nine well-known ones"
+    )
+    repeats: Annotated[int, "0 <= x <= 1000"] = key(5, "timed passes of one image; 0 takes no time")
+
+
+TOPICS: dict[str, type[Topic]] = {
+    "augment": Sheet,
+    "lr": Rates,
+    "batch_size": BatchSizes,
+    "data": Check,
+    "nets": Nets,
+    "layers": Layers,
 }
 """What `do` can be."""
-
-
-def mistakes_between(topic: str, values: dict[str, Any]) -> list[str]:
-    """What no single value can tell."""
-    if topic == "lr" and values["highest"] < 10 * values["lowest"]:
-        return [f"highest={values['highest']:g} must be at least 10 times lowest={values['lowest']:g}"]
-    return []

@@ -182,10 +182,12 @@ def _loss(config: Settings, written: Set[str]) -> Mistakes:
     wanted = names.task_value(config.chosen_task, "targets")
     if wanted is None:
         return
-    for key, name in [("loss",), config.loss.name], *((("loss", "terms", term), term) for term in config.loss.terms):
+    chosen: list[tuple[Key, str]] = [(("loss",), config.loss.name)]
+    chosen += [(("loss", "terms", term), term) for term in config.loss.terms]
+    for key, name in chosen:
         if wanted not in loss_names.targets(name):
             fit = ", ".join(loss_names.learning_from(wanted)) or "none"
-            yield tuple(key), f"={name}: cannot learn from {wanted} (task={config.chosen_task}); losses for it: {fit}"
+            yield key, f"={name}: cannot learn from {wanted} (task={config.chosen_task}); losses for it: {fit}"
     if config.loss.class_weights != "none" and not loss_names.takes(config.loss.name, "class_weights"):
         yield ("loss", "class_weights"), f": loss={config.loss.name} takes none"
 

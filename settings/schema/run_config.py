@@ -148,7 +148,7 @@ class Settings(Section):
     model: sections.Model = sections.Model()
     transfer: sections.Transfer = sections.Transfer()
     augment: dict[str, dict[str, Any] | None] = {}
-    loss: sections.Loss = sections.Loss(label_smoothing=0.0)
+    loss: sections.Loss = sections.Loss.model_validate({"label_smoothing": 0.0})
     metrics: Metrics = {}
     optimizer: Optimizer = sections.AdamW(lr=0.01)
     scheduler: Scheduler = sections.OneCycle()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from settings.commands.evaluate import ATTACKS, OWN, SPLITS, VIEWS, compose_jobs, data_config, format_help
+from settings.commands.evaluate import ATTACKS, COMMAND, SPLITS, VIEWS, compose_jobs, data_config
 from settings.commands.launch import launch
 from settings.errors import UserError
 from settings.reading.compose import compose
@@ -34,9 +34,9 @@ def test_help_names_every_key_without_a_heavy_import():
     assert result.returncode == 0, result.stderr
     page, _, modules = result.stdout.rpartition("modules:")
     assert not {"torch", "hydra", "pydantic", "matplotlib"} & set(modules.split())
-    assert page.strip() == format_help().strip()
+    assert page.strip() == COMMAND.format_help().strip()
     for word in [
-        *OWN,
+        *COMMAND.keys,
         *(
             f"{key}={one}"
             for key, few in zip(("split", "views", "attack"), (SPLITS, VIEWS, ATTACKS), strict=True)
@@ -68,7 +68,7 @@ MISTAKES = {
         "views=multi_scale",
         "ten_crop",
     ],
-    "run=first attack=fsgm": ["unknown attack 'fsgm'; nearest: fgsm"],
+    "run=first attack=fsgm": ["attack=fsgm: must be one or more of fgsm, pgd (nearest: fgsm)"],
     "run=first attack=pgd eps=0.1,2": ["from 0 to 1"],
     "run=first bootstrap=-1 hardest=0 batch_size=a seed=1.5": ["bootstrap=-1", "hardest=0", "batch_size=a", "seed=1.5"],
     "run=first corruptions=yes": ["must be true or false"],
@@ -81,7 +81,9 @@ MISTAKES = {
 @pytest.mark.parametrize("arguments", MISTAKES)
 def test_mistakes_are_named_together(arguments, run, capsys):
     words = [*arguments.split(), f"paths.runs={run.parents[1]}"]
-    assert launch(lambda job: pytest.fail("it ran"), words, compose_jobs=compose_jobs, help_page=format_help) == 2
+    assert (
+        launch(lambda job: pytest.fail("it ran"), words, compose_jobs=compose_jobs, help_page=COMMAND.format_help) == 2
+    )
     said = capsys.readouterr().err
     for part in MISTAKES[arguments]:
         assert part in said
@@ -92,7 +94,7 @@ def test_mistakes_are_named_together(arguments, run, capsys):
 def test_values_are_read(run):
     words = ["run=first", "attack=pgd,fgsm", "eps=0,8/255", "output=a, b=c", f"paths.runs={run.parents[1]}"]
     (job,) = compose_jobs(words, False)
-    assert (job.run, job.attack, job.eps) == ((run,), ("pgd", "fgsm"), (0.0, 8 / 255))
+    assert (job.checkpoints, job.attack, job.eps) == ((run,), ("pgd", "fgsm"), (0.0, 8 / 255))
     assert job.output == Path.cwd() / "a, b=c"
     assert (job.split, job.views, job.bootstrap) == ("test", "centre", 1000)
     assert "ten_crop" not in job.to_yaml() and "pgd" in job.to_yaml()
