@@ -41,8 +41,19 @@ def predict(*overrides: str) -> list[dict[str, Any]]:
     (job,) = compose_jobs(overrides, multirun=False)
     loaded, found = gather(job)
     rows: list[dict[str, Any]] = []
-    record(job, loaded, found, lambda one: rows.append(one.to_plain(loaded.class_names)))
+    to_plain = writers_of(loaded).to_plain
+    record(job, loaded, found, lambda one: rows.append(to_plain(one, loaded.class_names)))
     return rows
+
+
+def writers_of(loaded: "LoadedRun") -> Any:
+    """The module that writes what the run's task predicts: classes, sets of labels or masks."""
+    from importlib import import_module
+
+    from models.tasks import task_class
+
+    kinds = {"class": "predictions", "labels": "label_sets", "mask": "masks"}
+    return import_module(f"reports.{kinds[task_class(loaded.checkpoint['task']).predicts]}")
 
 
 class Disagreement(Exception):
@@ -65,17 +76,15 @@ def run(job: PredictJob) -> None:
 
 def report(job: PredictJob) -> None:
     """Predict, and say how many files and which ones."""
-    from reports.predictions import screen_rows
-
     loaded, found = gather(job)
     for reason, names in found.passed_over.items():
         print(f"passed over: {len(names)} {reason} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
-    show = None if job.output else screen_rows(sys.stdout, loaded.class_names, found.names)
+    show = None if job.output else writers_of(loaded).screen_rows(sys.stdout, loaded.class_names, found.names)
     reasons = record(job, loaded, found, show)
     unread = sum(reasons.values())
     said = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     print(f"{len(found) - unread} images predicted{f'; {unread} not read: {said}' if unread else ''}")
-    if job.gallery:
+    if job.gallery and job.gallery.is_file():
         print(f"gallery: {job.gallery}")
     if job.output:
         print(f"predictions: {job.output}", flush=True)
@@ -133,16 +142,23 @@ def record(job: PredictJob, loaded: "LoadedRun", found: "NamedImages", show: Any
     """Predict all files, write the files that were asked for, hand each row to `show`; count why files failed."""
     from contextlib import ExitStack
 
+    from models.tasks import task_class
     from reports.gallery import Gallery
-    from reports.predictions import csv_rows, json_rows, with_progress, written_whole
+    from reports.predictions import with_progress, written_whole
 
+    predicts = task_class(loaded.checkpoint["task"]).predicts
+    kind = writers_of(loaded)
     reasons: Counter[str] = Counter()
-    gallery = Gallery(most=job.gallery_images, class_names=loaded.class_names) if job.gallery else None
+    gallery = None
+    if job.gallery and predicts == "class":  # of other tasks there is no least certain image
+        gallery = Gallery(most=job.gallery_images, class_names=loaded.class_names)
     with ExitStack() as files:
         writers = [show] if show else []
         if job.output:
-            rows = csv_rows if job.output.suffix.lower() == ".csv" else json_rows
+            rows = kind.csv_rows if job.output.suffix.lower() == ".csv" else kind.json_rows
             writers.append(rows(files.enter_context(written_whole(job.output, "output")), loaded.class_names))
+        if job.output and predicts == "mask":
+            writers.append(mask_files(job))
         if gallery:
             writers.append(gallery.add)
         with_bar = sys.stderr.isatty() and not (show and sys.stdout.isatty())  # else the rows show how far it is
@@ -157,13 +173,25 @@ def record(job: PredictJob, loaded: "LoadedRun", found: "NamedImages", show: Any
     return reasons
 
 
+def mask_files(job: PredictJob) -> Any:
+    """What writes a PNG an image into the folder beside the output."""
+    from models.tasks.segmentation import overlay, palette
+    from reports.masks import png_files
+
+    assert job.output is not None
+    folder = job.output.with_name(f"{job.output.stem}-masks")
+    return png_files(folder, palette=palette(), overlay=overlay if job.overlay else None)
+
+
 def predictions(job: PredictJob, loaded: "LoadedRun", found: "NamedImages") -> "Iterator[Prediction]":
     """Each file's prediction in the order of the list: decoded, fitted and normalised as in evaluation."""
     import torch
 
-    from datamodules.transforms import normalise
+    from datamodules.transforms import normalise, unfit_mask
     from datamodules.unlabelled import UnlabelledImages, picture_batches
     from engine.scoring_processes import Processes
+    from models.tasks import task_class
+    from reports.masks import OUTSIDE
     from reports.predictions import Prediction
 
     batch_size = job.batch_size or min(LARGEST_BATCH, loaded.checkpoint["config"]["data"]["batch_size"])
@@ -174,18 +202,23 @@ def predictions(job: PredictJob, loaded: "LoadedRun", found: "NamedImages") -> "
     net = loaded.net.to(device)
     pictures = UnlabelledImages(paths=found.paths, reasons=found.reasons, preprocessing=loaded.preprocessing)
     start = 0
-    for images, reasons in picture_batches(pictures, batch_size=batch_size, num_workers=workers):
+    task = task_class(loaded.checkpoint["task"])
+    for images, reasons, sizes in picture_batches(pictures, batch_size=batch_size, num_workers=workers):
         with torch.inference_mode():
             logits = net(normalise(images.to(device), loaded.preprocessing)) if len(images) else torch.empty(0, 1)
-            probabilities = logits.float().softmax(dim=1).cpu()
-        finite = probabilities.isfinite().all(dim=1).tolist()
+            probabilities = task.probabilities(logits).cpu()
+        finite = probabilities.flatten(1).isfinite().all(dim=1).tolist()
         read = 0
         names, start = found.names[start : start + len(reasons)], start + len(reasons)
         for name, reason in zip(names, reasons, strict=True):
             if reason is not None:
                 yield Prediction(name=name, reason=reason)
                 continue
-            if finite[read]:
+            if finite[read] and task.predicts == "mask":
+                seen = probabilities[read].argmax(dim=0).to(torch.uint8)
+                mask = unfit_mask(seen, *sizes[read], loaded.preprocessing, outside=OUTSIDE)
+                yield Prediction(name=name, image=images[read], mask=mask, seen=seen)
+            elif finite[read]:
                 yield Prediction(name=name, probabilities=probabilities[read], image=images[read])
             else:
                 yield Prediction(name=name, reason="the net gives no number for it")
@@ -263,7 +296,7 @@ def real_images(job: PredictJob, loaded: "LoadedRun", file: Path) -> tuple[Any, 
         found = find_images(job.images)
         chosen = spread(len(found), job.parity_images)
         files = UnlabelledImages(paths=found.paths, reasons=found.reasons, preprocessing=loaded.preprocessing)
-        fitted, reasons = files[chosen]
+        fitted, reasons, _ = files[chosen]
         read = [found.paths[k] for k, reason in zip(chosen.tolist(), reasons, strict=True) if reason is None]
         if not read:
             raise UserError(f"images={job.images}: none of {len(found)} files could be read")

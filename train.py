@@ -259,7 +259,10 @@ def facts(config: "RunConfig", task: Any) -> dict[str, Any]:
 
 def metric_modes(config: "RunConfig", task: Any) -> dict[str, str]:
     """Metric -> which end of it is good, for whatever shows or ranks them: the task's, and the monitor's."""
-    return {**task.metrics, str(config.monitor).partition("/")[2]: str(config.monitor_mode)}
+    from settings.schema.checks import logged
+
+    known = {name.partition("/")[2]: mode for name, mode in logged(config).items() if mode is not None}
+    return {**task.metrics, **known, config.watched[0].partition("/")[2]: config.watched[1]}
 
 
 def keep_inputs(record: Any, config: "RunConfig", data: Any, task: Any) -> None:

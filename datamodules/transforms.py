@@ -45,6 +45,34 @@ def _fitted(images: torch.Tensor, preprocessing: Preprocessing, interpolation: s
     return v2.center_crop(images, [size, size])
 
 
+def unfit_mask(
+    mask: torch.Tensor, height: int, width: int, preprocessing: Preprocessing, *, outside: int
+) -> torch.Tensor:
+    """Lay a mask of the net's pixels back over the picture that `fit_to` made them of.
+
+    Args:
+        mask: uint8 ``(image_size, image_size)``.
+        height: of the picture.
+        width: of the picture.
+        preprocessing: how it was fitted.
+        outside: what pixels get that the centre crop left out.
+
+    Returns:
+        uint8 ``(height, width)``.
+    """
+    size = preprocessing.image_size
+    if (height, width) == (size, size) and preprocessing.resize == size:
+        return mask
+    scale = preprocessing.resize / min(height, width)
+    tall, wide = max(size, round(height * scale)), max(size, round(width * scale))
+    canvas = torch.full((tall, wide), outside, dtype=torch.uint8)
+    top, left = round((tall - size) / 2), round((wide - size) / 2)
+    canvas[top : top + size, left : left + size] = mask
+    rows = ((torch.arange(height) + 0.5) * tall / height).long().clamp_max(tall - 1)
+    columns = ((torch.arange(width) + 0.5) * wide / width).long().clamp_max(wide - 1)
+    return canvas[rows][:, columns]
+
+
 def normalise(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
     """Map uint8 ``(B, C, H, W)`` to float32 ``(x / 255 - mean) / std``, a mean and a std a channel.
 

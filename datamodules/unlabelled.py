@@ -19,10 +19,12 @@ class PictureBatch(NamedTuple):
     Attributes:
         images: uint8 ``(R, channels, image_size, image_size)`` of the R that could be read, in their order.
         reasons: one entry a file, None where its image is there, else why not.
+        sizes: height and width in pixels of the R files.
     """
 
     images: torch.Tensor
     reasons: list[str | None]
+    sizes: list[tuple[int, int]]
 
 
 class UnlabelledImages:
@@ -46,27 +48,30 @@ class UnlabelledImages:
         """Read the files at ``indices``, int64 ``(B,)``."""
         images: list[torch.Tensor] = []
         reasons: list[str | None] = []
+        sizes: list[tuple[int, int]] = []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of files that it reads all the same
             for index in indices.tolist():
                 reason = self.reasons[index]
                 if reason is None:
                     try:
-                        images.append(self._read(Path(self.paths[index])))
+                        image, size = self._read(Path(self.paths[index]))
+                        images.append(image)
+                        sizes.append(size)
                     except (Refused, MemoryError, RuntimeError) as error:  # RuntimeError: torch's lack of memory
                         reason = str(error) if isinstance(error, Refused) else "too large for this machine"
                 reasons.append(reason)
         side = self.preprocessing.image_size
         none = torch.empty(0, self.preprocessing.channels, side, side, dtype=torch.uint8)
-        return PictureBatch(torch.stack(images) if images else none, reasons)
+        return PictureBatch(torch.stack(images) if images else none, reasons, sizes)
 
-    def _read(self, path: Path) -> torch.Tensor:
+    def _read(self, path: Path) -> tuple[torch.Tensor, tuple[int, int]]:
         _refuse_what_is_no_file(path)
         image = read_picture(path, self.preprocessing.channels)
         short, long = sorted(image.shape[-2:])
         if self.preprocessing.resize**2 * long / short > MAX_PIXELS:  # before the centre is cut out of it
             raise Refused(f"too narrow: {image.shape[-1]} x {image.shape[-2]} pixels")
-        return fit_to(image[None], self.preprocessing)[0]
+        return fit_to(image[None], self.preprocessing)[0], (image.shape[-2], image.shape[-1])
 
 
 def picture_batches(images: UnlabelledImages, *, batch_size: int, num_workers: int) -> Iterator[PictureBatch]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from callbacks.tested_images import CollectTested
 from engine.run_folder import RunRecord
+from engine.trainer import quieten
 from models.analysis.class_scores import class_scores, confusion
 from reports import charts, page
 from reports.figures import record_figure
@@ -55,6 +56,7 @@ def evaluate_task(
         facts: plain values about data and run, for metrics.json.
         command: the overrides as typed.
     """
+    quieten()
     how = task.card["preprocessing"]
     tested, rows = CollectTested(hardest=SHOWN, mean=how["mean"], std=how["std"]), Rows()
     tester = Trainer(

@@ -26,29 +26,34 @@ class Prediction:
         name: the file, as it was named.
         reason: why there is no prediction; None where there is one.
         probabilities: float32 ``(K,)``, None without a prediction.
-        image: what the net saw, uint8 ``(C, H, W)``, before normalisation.
+        image: what the net saw, uint8 ``(C, S, S)``, before normalisation.
+        mask: class of each pixel of the file, uint8 ``(H, W)``, 255 where the net saw nothing; of a segmentation.
+        seen: the same of the pixels of `image`.
     """
 
     name: str
     reason: str | None = None
     probabilities: torch.Tensor | None = None
     image: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
+    seen: torch.Tensor | None = None
 
-    def to_plain(self, class_names: Sequence[str]) -> dict[str, Any]:
-        """Give a row as JSON has it; numbers carry all digits of single precision and no more."""
-        row: dict[str, Any] = {
-            "path": self.name,
-            "class": None,
-            "probability": None,
-            "probabilities": None,
-            "reason": self.reason,
-        }
-        if self.probabilities is not None:
-            values = [float(text) for text in digits(self.probabilities)]
-            best = int(self.probabilities.argmax())
-            row["class"], row["probability"] = class_names[best], values[best]
-            row["probabilities"] = dict(zip(class_names, values, strict=True))
-        return row
+
+def to_plain(one: Prediction, class_names: Sequence[str]) -> dict[str, Any]:
+    """Give a row as JSON has it; numbers carry all digits of single precision and no more."""
+    row: dict[str, Any] = {
+        "path": one.name,
+        "class": None,
+        "probability": None,
+        "probabilities": None,
+        "reason": one.reason,
+    }
+    if one.probabilities is not None:
+        values = [float(text) for text in digits(one.probabilities)]
+        best = int(one.probabilities.argmax())
+        row["class"], row["probability"] = class_names[best], values[best]
+        row["probabilities"] = dict(zip(class_names, values, strict=True))
+    return row
 
 
 def digits(probabilities: torch.Tensor) -> list[str]:
@@ -82,7 +87,7 @@ def json_rows(file: IO[str], class_names: Sequence[str]) -> Callable[[Prediction
     """Return what writes a row."""
 
     def write(one: Prediction) -> None:
-        file.write(json.dumps(one.to_plain(class_names), ensure_ascii=False) + "\n")
+        file.write(json.dumps(to_plain(one, class_names), ensure_ascii=False) + "\n")
 
     return write
 
@@ -98,13 +103,13 @@ def screen_rows(file: IO[str], class_names: Sequence[str], names: Sequence[str])
     from rich.cells import cell_len
 
     shown = min(TOP, len(class_names))
-    first = min(WIDEST_NAME, max(4, *(cell_len(_printable(name)) for name in names)))
+    first = name_width(names)
     width = min(WIDEST_CLASS, max(cell_len(_printable(name)) for name in class_names))
 
     def line(name: str, cells: Sequence[str]) -> None:
-        file.write("  ".join([_fitted(name, first, keep_end=True), *cells]).rstrip() + "\n")
+        file.write("  ".join([fitted(name, first, keep_end=True), *cells]).rstrip() + "\n")
 
-    line("path", [_fitted(f"{place}.", width + 7) for place in range(1, shown + 1)])
+    line("path", [fitted(f"{place}.", width + 7) for place in range(1, shown + 1)])
 
     def write(one: Prediction) -> None:
         if one.probabilities is None:
@@ -114,7 +119,7 @@ def screen_rows(file: IO[str], class_names: Sequence[str], names: Sequence[str])
         line(
             one.name,
             [
-                f"{_fitted(class_names[k], width)} {value:6.4f}"
+                f"{fitted(class_names[k], width)} {value:6.4f}"
                 for value, k in zip(values.tolist(), classes.tolist(), strict=True)
             ],
         )
@@ -171,12 +176,19 @@ def written_whole(path: Path, key: str) -> Iterator[IO[str]]:
         yield file
 
 
+def name_width(names: Sequence[str]) -> int:
+    """Cells of the screen that the names take, up to a limit."""
+    from rich.cells import cell_len
+
+    return min(WIDEST_NAME, max(4, *(cell_len(_printable(name)) for name in names)))
+
+
 def _printable(name: str) -> str:
     """A name on one line, whatever it holds."""
     return name if name.isprintable() else repr(name)[1:-1]
 
 
-def _fitted(name: str, width: int, *, keep_end: bool = False) -> str:
+def fitted(name: str, width: int, *, keep_end: bool = False) -> str:
     """A name in exactly so many cells of the screen; the end of a path says more than its beginning."""
     from rich.cells import cell_len, set_cell_size
 

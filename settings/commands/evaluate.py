@@ -47,7 +47,7 @@ class Evaluation(Job):
     split: str = key("test", "images", choices=SPLITS)
     views: str = key("centre", "of each image", choices=VIEWS)
     crop_fraction: Annotated[float, "0.1 < x <= 1"] | None = key(
-        None, "side of the crops of five_crop, ten_crop", shown="the net's, else 0.875"
+        None, "side of crops (five_crop, ten_crop)", shown="the net's, else 0.875"
     )
     scales: tuple[Annotated[float, "1 <= x <= 4"], ...] = key((1.0, 1.125, 1.25), "enlargements of multi_scale")
     unknown: Literal["refuse", "skip"] = key("refuse", "images of classes that the model does not know")

@@ -26,6 +26,7 @@ class PredictJob(Job):
         None, "FILE.html with the least certain images; else beside the output; null writes none"
     )
     gallery_images: Annotated[int, "1 <= x <= 1000"] = key(40, "how many of them")
+    overlay: bool = key(False, "true writes a picture with the mask in colour beside each mask of a segmentation")
     batch_size: Annotated[int, "1 <= x <= 65536"] | None = key(
         None, "images at once", shown="the run's own, at most 128"
     )
@@ -107,7 +108,7 @@ def _check_export(said: Said) -> None:
         if "export" not in said.given:
             said.idle(["preprocessing", "parity_images", "compile"], "without export=onnx or export=torch_export")
         return
-    said.idle(["gallery", "gallery_images", "num_workers", "batch_size", "device"], f"with export={export}")
+    said.idle(["gallery", "overlay", "gallery_images", "num_workers", "batch_size", "device"], f"with export={export}")
     missing = [name for name in ONNX_PACKAGES if export == "onnx" and find_spec(name) is None]
     if missing:
         said.wrong.append(f'export=onnx needs {", ".join(missing)}: pip install -e ".[export]"')

@@ -6,6 +6,7 @@ import copy
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from settings import world
@@ -59,11 +60,13 @@ def compose_jobs(
     tasks = [_read_task(line, grid=multirun) for line in lines if line.key == "task" and not line.is_group]
     picks = [[(line.key, value) for value in line.values] for line in lines if line.is_group and line.values]
     picks += [[("task", name) for name in named] for named in tasks if named]
+    typed = [literal.literal(line, is_path=True) for line in lines if line.key == "data.root" and not line.delete]
+    root = Path(typed[0]).expanduser() if typed and typed[0] else None
     compositions: dict[frozenset[tuple[str, str | None]], Composition] = {}
     for pick in itertools.islice(itertools.product(*picks), literal.MOST_JOBS):
         given = dict(pick)
         task = given.pop("task", None)
-        compositions[frozenset(pick)] = compose_groups(given, task=task)
+        compositions[frozenset(pick)] = compose_groups(given, task=task, root=root)
     for composition in compositions.values():
         wrong += composition.problems
     wrong += _read_values(lines, compositions.values(), stored or {}, grid=multirun)

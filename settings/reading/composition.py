@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from settings.errors import unknown
@@ -50,7 +51,9 @@ def _has(document: Document, keys: Keys) -> bool:
     return any(keys[:length] in document.lines for length in range(len(keys), 1 if len(keys) > 1 else 0, -1))
 
 
-def compose_groups(given: Mapping[str, str | None], *, task: str | None = None) -> Composition:
+def compose_groups(
+    given: Mapping[str, str | None], *, task: str | None = None, root: Path | None = None
+) -> Composition:
     """Merge the files of the default choices, changed by the task, an experiment, a debug preset and `given`, in order.
 
     What is wrong is noted in `problems`, and the default choice stands in, so that the rest can be checked.
@@ -58,6 +61,7 @@ def compose_groups(given: Mapping[str, str | None], *, task: str | None = None) 
     Args:
         given: group -> choice, as on the command line.
         task: the task that the command line names.
+        root: the `data.root` that it names: a list of files may tell the task.
     """
     result = Composition()
     train = result.documents[""] = files.read(files.FOLDER / "train.yaml", "train.yaml")
@@ -88,7 +92,7 @@ def compose_groups(given: Mapping[str, str | None], *, task: str | None = None) 
         if len(result.problems) > before:  # Hydra could not merge it
             chosen[preset] = None
             result.replaced.add(preset)
-    for group, choice in _task_defaults(chosen, result, task).items():
+    for group, choice in _task_defaults(chosen, result, task, root).items():
         if chosen.get(group) == defaults.get(group) and group not in given and not _chooses(group, result):
             chosen[group] = choice
     net = _bare_net(chosen, result)
@@ -115,7 +119,9 @@ def compose_groups(given: Mapping[str, str | None], *, task: str | None = None) 
     return result
 
 
-def _task_defaults(chosen: Mapping[str, str | None], result: Composition, task: str | None) -> Mapping[str, str]:
+def _task_defaults(
+    chosen: Mapping[str, str | None], result: Composition, task: str | None, root: Path | None
+) -> Mapping[str, str]:
     """Group -> choice that the task takes where nothing else is said: a segmentation's net, say."""
     for preset in reversed(PRESETS):
         named = result.documents.get(preset, Document("")).content.get("task")
@@ -124,7 +130,7 @@ def _task_defaults(chosen: Mapping[str, str | None], result: Composition, task: 
         document = files.read(files.FOLDER / "data" / f"{chosen['data']}.yaml", f"data/{chosen['data']}.yaml")
         target = document.content.get("_target_")
         try:
-            task = names.default_task(target) if isinstance(target, str) else None
+            task = names.default_task(target, root) if isinstance(target, str) else None
         except LookupError:
             return {}  # reported as an argument of a class that is not there
     return names.task_value(str(task), "defaults") or {}

@@ -12,7 +12,7 @@ from settings.reading import files
 from settings.reading.composition import PRESETS, Composition
 from settings.reading.files import Keys
 from settings.schema import names, signatures
-from settings.schema.checks import CHECKS, forbidden_targets, foreign_arguments
+from settings.schema.checks import CHECKS, forbidden_targets, foreign_arguments, logged
 from settings.schema.mistakes import follow, show, value_at, wrong_values
 from settings.schema.run_config import RunConfig, Settings, all_keys
 from settings.schema.unknown_key import unknown_key
@@ -130,9 +130,9 @@ def settle(raw: Mapping[str, Any]) -> RunConfig:
     if config.model.weights == "none" and (config.model.pretrained or _means_default(config)):
         config.model.weights = "default"
     config.task = config.chosen_task
-    known = names.logged(config.task)
-    config.monitor = config.monitor or next(iter(known), "val/loss")
-    config.monitor_mode = config.monitor_mode or known.get(config.monitor, "min")  # type: ignore[assignment]
+    directions = logged(config)
+    config.monitor = config.monitor or next(iter(directions), "val/loss")
+    config.monitor_mode = config.monitor_mode or directions.get(config.monitor) or "min"  # type: ignore[assignment]
     config.dropped_augment = [
         name
         for name, given in config.augment.items()

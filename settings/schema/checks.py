@@ -15,7 +15,7 @@ from typing import Any
 from settings import weight_files
 from settings.errors import UserError, nearest, unknown
 from settings.reading import files
-from settings.schema import albumentations_lines, image_files, loss_names, names, recipes, signatures
+from settings.schema import albumentations_lines, image_files, loss_names, metric_names, names, recipes, signatures
 from settings.schema.run_config import Settings
 from settings.schema.sections import Callbacks, Data, Loss, Model, Section, Transfer
 from settings.schema.unknown_key import unknown_key
@@ -341,7 +341,7 @@ def _movable_operations(config: Settings, written: Set[str]) -> Mistakes:
 def _monitor(config: Settings, written: Set[str]) -> Mistakes:
     if config.chosen_task not in names.tasks():
         return
-    known = names.logged(config.chosen_task)
+    known = logged(config)
     monitor = config.monitor or next(iter(known), "")
     if monitor not in known:
         if config.monitor_mode is None:
@@ -353,8 +353,33 @@ def _monitor(config: Settings, written: Set[str]) -> Mistakes:
             )
         return
     right = known[monitor]
-    if config.monitor_mode not in (None, right):
+    if right is None and config.monitor_mode is None:
+        yield ("monitor",), f"={monitor}: its class does not say which end is good; add monitor_mode=max or min"
+    elif right is not None and config.monitor_mode not in (None, right):
         yield ("monitor_mode",), f": {monitor} is best at its {right}imum; write monitor_mode={right}"
+
+
+def logged(config: Settings) -> dict[str, str | None]:
+    """What a run reports, as `val/accuracy` -> `max` or `min`, or None where a library does not say."""
+    kind = names.task_value(config.chosen_task, "library") or ""
+    chosen = {name: metric_names.find(name, kind) for name in config.metrics}
+    return {**names.logged(config.chosen_task), **{f"val/{name}": one.direction for name, one in chosen.items() if one}}
+
+
+def _metrics(config: Settings, written: Set[str]) -> Mistakes:
+    """Metrics beside the task's own: there are such, and they take their arguments."""
+    task = config.chosen_task
+    kind = names.task_value(task, "library") or ""
+    for name, given in config.metrics.items():
+        found = metric_names.find(name, kind)
+        if name in (names.task_value(task, "metrics") or {}):
+            yield ("metrics", name), f": task={task} reports it already"
+        elif found is None:
+            yield ("metrics", name), f": {unknown('metric', name, metric_names.known(kind))}"
+        else:
+            for argument, text in metric_names.mistakes(found, given):
+                keys = ("metrics", name, argument)
+                yield keys, unknown_key(keys, siblings=found.parameters) if text is None else text
 
 
 def _task(config: Settings, written: Set[str]) -> Mistakes:
@@ -434,7 +459,8 @@ CHECKS: dict[Callable[[Settings, Set[str]], Mistakes], frozenset[str]] = {
     _task: frozenset({"task", "data"}),
     _loss: frozenset({"loss", "task", "data"}),
     _movable_operations: frozenset({"augment", "task", "data"}),
-    _monitor: frozenset({"monitor", "monitor_mode", "task", "data"}),
+    _metrics: frozenset({"metrics", "task", "data"}),
+    _monitor: frozenset({"monitor", "monitor_mode", "metrics", "task", "data"}),
     _schedule: frozenset({"scheduler", "trainer"}),
     _trainer: frozenset({"trainer"}),
     _momentum: frozenset({"optimizer"}),

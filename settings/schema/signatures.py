@@ -125,20 +125,27 @@ def mistakes(
         NotFoundInSource: there is no such class.
     """
     known = parameters(target)
-    if known is None:
-        return
+    if known is not None:
+        known = {name: parameter for name, parameter in known.items() if name not in ours}
+        yield from argument_mistakes(target, known, arguments)
+
+
+def argument_mistakes(
+    target: str, known: Mapping[str, Parameter], arguments: Mapping[str, Any]
+) -> Iterator[tuple[str, str | None]]:
+    """As `mistakes`, of parameters that are known already."""
     for name, value in arguments.items():
-        if name not in known or name in ours:
+        if name not in known:
             yield name, None
             continue
         try:
-            _adapter(target, name).validate_python(value)
+            TypeAdapter(known[name].annotation, config=STRICT).validate_python(value)
         except ValidationError as error:
             errors: list[dict[str, Any]] = [{**one, "loc": (name, *one["loc"])} for one in error.errors()]
             for keys, text in wrong_values(errors, {name: value}).items():
                 yield ".".join(keys), text
     for name, parameter in known.items():
-        if parameter.required and name not in arguments and name not in ours:
+        if parameter.required and name not in arguments:
             yield name, f" is needed: {target} has no default for it"
 
 
