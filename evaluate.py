@@ -36,12 +36,13 @@ class Member:
 
     @property
     def name(self) -> str:
-        """How it is called on the screen."""
+        """How it is called on the screen, and where runs are named."""
         from settings.run_names import run_of
 
         folder = run_of(self.path)
         name = f"{folder.parent.name}/{folder.name}"
-        return name if self.path.is_dir() or self.path.name == "best.ckpt" else f"{name} {self.path.name}"
+        plain = self.path.is_dir() or self.path.name == "best.ckpt"
+        return name if plain else f"{name}/{self.path.relative_to(folder).as_posix()}"
 
 
 def evaluate(*overrides: str) -> dict[str, float]:
@@ -108,8 +109,9 @@ def evaluate_other(job: Evaluation, members: Sequence[Member], processes: Any) -
     """
     from engine.run_folder import results_folder
     from engine.task_evaluation import evaluate_task
-    from models.weights import checkpoint_file, read_checkpoint
+    from models.weights import read_checkpoint
     from settings.preprocessing import Preprocessing
+    from settings.run_names import checkpoint_of
     from train import build_task, load_data
 
     member = members[0]
@@ -134,7 +136,7 @@ def evaluate_other(job: Evaluation, members: Sequence[Member], processes: Any) -
     if job.split not in data.splits:
         raise UserError(f"split={job.split}: there are no such images; there is {', '.join(data.splits)}")
     task = build_task(config, data, preprocessing)
-    task.load_state_dict(read_checkpoint(checkpoint_file(member.path))["state_dict"])
+    task.load_state_dict(read_checkpoint(checkpoint_of(member.path))["state_dict"])
     data.splits["test"] = data.splits[job.split]
     arguments = {**config.trainer.computing_arguments(), "devices": 1, "num_nodes": 1, "strategy": "auto"}
     if job.device != "auto":

@@ -100,11 +100,12 @@ def gather(job: PredictJob) -> "tuple[LoadedRun, NamedImages]":
     """
     from datamodules.sources.named import find_images
     from models import load_run
+    from settings.run_names import find_run
 
     refused: list[str] = []
     loaded = found = None
     try:
-        loaded = load_run(find_run(job.run))
+        loaded = load_run(find_run(job.run, job.runs))
     except UserError as error:
         refused += error.messages
     try:
@@ -119,23 +120,6 @@ def gather(job: PredictJob) -> "tuple[LoadedRun, NamedImages]":
             if target.resolve() in {target.cwd().joinpath(one).expanduser().resolve() for one in inputs}:
                 raise UserError(f"{key}={target}: is one of the files to read; choose another name")
     return loaded, found
-
-
-def find_run(words: str) -> Path:
-    """The one run folder or checkpoint file that `run` means.
-
-    Raises:
-        UserError: there is none, or there are several.
-    """
-    from settings.run_names import find_runs
-    from settings.runs import rooted
-
-    if Path(words).is_file():  # a checkpoint, whatever it is called
-        return Path(words)
-    found = find_runs(words, rooted("runs"))
-    if len(found) > 1:
-        raise UserError(f"run={words}: names {len(found)} runs, and predict.py takes one; evaluate.py averages several")
-    return found[0]
 
 
 def record(job: PredictJob, loaded: "LoadedRun", found: "NamedImages", show: Any) -> Counter[str]:
@@ -240,8 +224,9 @@ def export(job: PredictJob) -> None:
     from models.load import find_checkpoint
     from reports.parity import table, write_parity
     from reports.predictions import replaced_when_whole
+    from settings.run_names import find_run
 
-    file = find_checkpoint(find_run(job.run))
+    file = find_checkpoint(find_run(job.run, job.runs))
     loaded = load_run(file)
     inside = job.preprocessing
     fitted, pictures, task, origin = real_images(job, loaded, file)

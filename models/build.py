@@ -27,7 +27,6 @@ from models.published import Published, fetched, published, timm_name
 from models.stages import stages
 from models.standardize import put_in_front
 from models.weights import (
-    checkpoint_file,
     is_file,
     load_file_into,
     load_tensors,
@@ -38,6 +37,7 @@ from models.weights import (
 )
 from settings.errors import UserError, unknown
 from settings.preprocessing import Preprocessing
+from settings.run_names import checkpoint_of
 
 SOURCES = ("own", "torchvision", "timm")
 # What torchvision's constructors are given unless the user says otherwise, by their module; SIZE is the image
@@ -137,7 +137,7 @@ def net_input(*, name: str, source: str | None = None, weights: str = "none") ->
     if weights == "none":
         return NetInput(image_sizes=sizes)
     if is_file(weights):
-        file = checkpoint_file(locate(weights))
+        file = checkpoint_of(locate(weights))
         stored = read_checkpoint(file).get("lightbox")
         if isinstance(stored, Mapping):
             kept = Preprocessing.from_dict(stored["preprocessing"])

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from models.build import build_net
-from models.weights import checkpoint_file, net_tensors, read_checkpoint
+from models.weights import net_tensors, read_checkpoint
 from settings.errors import UserError
 from settings.preprocessing import Preprocessing
+from settings.run_names import checkpoint_of, find_run, runs_folder
 
-ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = 1
 MODEL_KEYS = ("name", "source", "arguments", "num_classes", "in_channels", "image_size")
 
@@ -38,27 +38,29 @@ class LoadedRun:
         return iter((self.net, self.preprocessing, self.class_names))
 
 
-def find_checkpoint(path: str | Path) -> Path:
+def find_checkpoint(path: str | Path, *, runs: str | Path | None = None) -> Path:
     """Find the checkpoint file that `load_run` would read.
 
     Raises:
         UserError: there is none.
     """
-    place = Path(path)
-    return checkpoint_file(_find(place.expanduser() if str(place).startswith("~/") else place))
+    return checkpoint_of(find_run(str(path), runs_folder(None if runs is None else str(runs)), key=""))
 
 
-def load_run(path: str | Path) -> LoadedRun:
+def load_run(path: str | Path, *, runs: str | Path | None = None) -> LoadedRun:
     """Load the best checkpoint of a run folder, or a checkpoint file; runs no code of the file.
 
+    A run without best.ckpt has not been validated: its last.ckpt is taken, and a line says so.
+
     Args:
-        path: a run folder, a checkpoint file (also relative to the project's root), or a name under its runs
-        folder.
+        path: a run folder, a checkpoint file, a name under the runs folder, or an experiment (its newest run); as
+            for all scripts.
+        runs: folder of all runs; else the project's.
 
     Raises:
         UserError: there is no such run or checkpoint, or it is not one of this template's.
     """
-    file = find_checkpoint(path)
+    file = find_checkpoint(path, runs=runs)
     stored = read_checkpoint(file)
     about = stored.get("lightbox")
     if not isinstance(about, dict) or "state_dict" not in stored:
@@ -105,16 +107,3 @@ def _missing(about: dict[str, Any]) -> list[str]:
 def _held(stored: dict[str, Any]) -> str:
     keys = [str(key) for key in stored]
     return f"; it holds {', '.join(keys[:6])}{', ...' if len(keys) > 6 else ''}" if keys else ""
-
-
-def _find(path: Path) -> Path:
-    """Take the path as it is, else below the project's root, else as the name of a run in its runs folder."""
-    for candidate in (path, ROOT / path):
-        if candidate.exists():
-            return candidate
-    named = sorted((ROOT / "runs").glob(f"*/{path.name}")) if path.name == str(path) else []
-    if len(named) == 1:
-        return named[0]
-    if named:
-        raise UserError(f"{path} names {len(named)} runs: {', '.join(str(run) for run in named)}")
-    raise UserError(f"there is no run folder or checkpoint {path}")

@@ -23,9 +23,10 @@ from models.lora import merged
 from models.matching import Mismatch, WeightsReport, adapted, match_by_order, without_prefix
 from models.stages import stages
 from settings.errors import UserError
+from settings.run_names import checkpoint_of
 from settings.weight_files import is_file, locate
 
-__all__ = ["checkpoint_file", "is_file", "load_file_into", "load_tensors", "locate", "net_tensors", "read_checkpoint"]
+__all__ = ["is_file", "load_file_into", "load_tensors", "locate", "net_tensors", "read_checkpoint"]
 
 CONTAINERS = (
     *("state_dict_ema", "model_ema", "ema_state_dict", "ema", "state_dict", "model_state_dict"),
@@ -46,15 +47,6 @@ HARMLESS: list[Any] = [
     *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")),
     *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
 ]
-
-
-def checkpoint_file(path: Path) -> Path:
-    """Take a file as it is, and of a run folder its best checkpoint."""
-    if path.is_dir():
-        path = path / "checkpoints" / "best.ckpt"
-    if not path.is_file():
-        raise UserError(f"there is no file {path}")
-    return path
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
@@ -118,7 +110,7 @@ def load_file_into(
 
     A checkpoint of ours names its classes: its head's rows go to the classes of the same name among `class_names`.
     """
-    file = checkpoint_file(locate(weights))
+    file = checkpoint_of(locate(weights))
     if by_order and file.suffix == ".safetensors":
         raise UserError(
             f"model.weights_by_order: {file} is sorted by name, as every .safetensors file is; the order in which "

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from settings.errors import UserError, nearest
+from settings.errors import UserError
 from settings.paths import ROOT
 
 """The project's root: relative `paths.*` start here, whatever the working folder."""
@@ -104,7 +104,13 @@ def new_folder(runs: Path, kind: str, name: str | None, *, reuse: bool) -> Path:
 def all_runs(runs: Path) -> list[Path]:
     """Run folders, the one started last first."""
     found = [path.parent for path in runs.glob("*/*/summary.json")]
-    return sorted(found, key=lambda folder: read_summary(folder).get("started", 0.0), reverse=True)
+    return sorted(found, key=started, reverse=True)
+
+
+def started(folder: Path) -> float:
+    """When a run was started, in seconds since the epoch; 0 where it does not say."""
+    when = read_summary(folder).get("started")
+    return float(when) if isinstance(when, int | float) else 0.0
 
 
 def resumed_folder(*, resume: str, name: str | None, runs: Path, kind: str) -> Path | None:
@@ -130,6 +136,19 @@ def resumed_folder(*, resume: str, name: str | None, runs: Path, kind: str) -> P
     return _named(resume, runs)
 
 
+def _named(resume: str, runs: Path) -> Path:
+    """The run of a folder, name or checkpoint, which has what it takes to go on."""
+    from settings.run_names import find_run, run_of
+
+    path = find_run(resume, runs, key="resume")
+    folder = run_of(path)
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"resume={resume}: no such checkpoint of a run (its folder holds config.yaml)")
+    if not has_checkpoint(folder):
+        raise UserError(f"resume={resume}: the run {folder} has no checkpoint yet; start it again")
+    return folder
+
+
 def _newest(runs: Path, *, best: bool) -> Path:
     """The newest unfinished run, or the newest with a best checkpoint."""
     for folder in all_runs(runs):
@@ -140,30 +159,3 @@ def _newest(runs: Path, *, best: bool) -> Path:
             return folder
     what = "run with a best checkpoint" if best else "unfinished run with a checkpoint"
     raise UserError(f"resume={'best' if best else 'last'}: there is no {what} in {runs}")
-
-
-def _resolved(path: Path) -> Path:
-    """Where links lead; a loop of links leads to itself."""
-    try:
-        return path.resolve()
-    except (OSError, RuntimeError):
-        return path.absolute()
-
-
-def _named(resume: str, runs: Path) -> Path:
-    path = Path(resume).expanduser()
-    if path.suffix == ".ckpt":
-        folder = _resolved(path).parent.parent
-        if path.is_file() and (folder / "config.yaml").is_file():
-            return folder
-        raise UserError(f"resume={resume}: no such checkpoint of a run (its folder holds config.yaml)")
-    folders = all_runs(runs)
-    candidates = [_resolved(path), *(folder for folder in folders if folder.name == resume)]
-    for folder in candidates:
-        if (folder / "config.yaml").is_file():
-            if has_checkpoint(folder):
-                return folder
-            raise UserError(f"resume={resume}: the run {folder} has no checkpoint yet; start it again")
-    close = nearest(resume, ["auto", "last", "best", *(folder.name for folder in folders)])
-    hint = f"; nearest: {', '.join(close)}" if close else ""
-    raise UserError(f"resume={resume}: no such run folder, name or checkpoint (looked in {runs}){hint}")

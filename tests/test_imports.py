@@ -114,6 +114,7 @@ STREETS: dict[str, Callable[[Import, set[str]], bool]] = {
         and not i.reaches(
             "settings.errors", "settings.paths", "settings.preprocessing", "settings.ranges", "settings.weight_files"
         )
+        and not (i.within("models") and i.reaches("settings.run_names"))
     ),
     "wandb: callbacks/loggers/wandb_logger.py alone": lambda i, _: (
         i.reaches("wandb", "lightning.pytorch.loggers.WandbLogger", "lightning.pytorch.loggers.wandb")
@@ -219,6 +220,8 @@ PLANTED = [
         "take from settings",
     ),
     ("datamodules/a.py", "from settings.reading import compose", "take from settings"),
+    ("datamodules/a.py", "from settings.run_names import find_run", "take from settings"),
+    ("models/a.py", "from settings.runs import new_folder", "take from settings"),
     ("callbacks/pictures.py", "def f():\n    import wandb", "wandb: callbacks/loggers/wandb_logger.py alone"),
     (
         "train.py",
@@ -255,6 +258,7 @@ ALLOWED = [
         "from lightning import LightningModule\nfrom models import losses\nfrom ..optim import x",
     ),
     ("models/build.py", "from settings.errors import UserError\ndef f():\n    import timm"),
+    ("models/load.py", "from settings.run_names import find_run"),
     ("datamodules/a.py", "from . import splits\nfrom settings.preprocessing import Preprocessing"),
     (
         "callbacks/loggers/wandb_logger.py",

@@ -268,7 +268,7 @@ MISTAKES = {
     "": ["run is needed", "images is needed"],
     "run=nowhere images=nothing": ["run=nowhere: ", "images=nothing: there is no such file"],
     "run=RUN images=photoss": ["nearest: photos"],
-    "run=RUN,RUN/checkpoints/last.ckpt images=photos": ["names 2 runs, and predict.py takes one"],
+    "run=RUN,RUN/checkpoints/last.ckpt images=photos": ["names 2 runs, and one is needed"],
     "run=RUN images=void": ["there is no image"],
     "run=RUN images=void/*.png": ["there is no image"],
     "run=RUN images=bad": ["none of 1 files could be read: 1 not an image"],
@@ -288,7 +288,7 @@ MISTAKES = {
     "run=RUN images=photos run=RUN": ["run is given 2 times"],
     "photos": ["'photos': must be key=value"],
     "-m run=RUN images=photos": ["-m"],
-    "run=a.png images=photos": ["cannot read the weights in a.png"],
+    "run=a.png images=photos": ["cannot read the weights in ", "a.png: "],
 }
 
 

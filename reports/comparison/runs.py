@@ -1,9 +1,7 @@
 """A run folder as data, whatever state it is in: what is damaged is named, and nothing is written or executed."""
 
 import csv
-import glob
 import hashlib
-import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,13 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from settings.errors import UserError, nearest
+from settings.errors import UserError
 from settings.reading import files
+from settings.run_names import all_below, find_runs, is_run, run_of
 
-MARKS = ("config.yaml", "summary.json", "metrics.csv", "checkpoints")
-"""A folder that holds one of these is a run."""
-DEEPEST = 4
-"""Folders below a folder of runs in which runs are looked for."""
 MOST_BYTES = 10_000_000
 STATUSES = ("finished", "interrupted", "failed", "running", "killed", "damaged")
 
@@ -125,32 +120,19 @@ def find_folders(wanted: Sequence[str], runs: Path) -> list[Path]:
     """The run folders that are meant, each once, in the order of the words.
 
     Args:
-        wanted: run folders, names under the runs folder, checkpoints, folders of runs, globs; empty for all.
+        wanted: words of `settings.run_names.find_runs`; empty for all runs.
         runs: folder of all runs.
 
     Raises:
         UserError: words that mean no run, all together, with the nearest names.
     """
-    words = [part for word in wanted for part in ([word] if Path(word).exists() else word.split(",")) if part.strip()]
-    found: dict[Path, None] = {}
-    missing: list[str] = []
-    everything = list(_below(runs)) if runs.is_dir() else []
-    if not wanted:
-        found = dict.fromkeys(everything)
-    for word in words:
-        meant = [folder for place in _places(word.strip(), runs) for folder in _below(place)]
-        meant = meant or [folder for folder in everything if folder.name == word.strip()]
-        found.update(dict.fromkeys(meant))
-        if not meant:
-            names = [*(folder.name for folder in everything), *(folder.parent.name for folder in everything)]
-            close = nearest(word, names)
-            hint = f"; nearest: {', '.join(close)}" if close else ""
-            missing.append(f"{word}: no such run folder, name or glob (looked in {runs}){hint}")
-    if missing:
-        raise UserError(*missing)
+    words = [word for word in wanted if word.strip()]
+    found = [run_of(path) for path in find_runs(words, runs, key="")] if words else list(all_below(runs))
+    if strange := [folder for folder in found if not is_run(folder)]:
+        raise UserError(*(f"{folder}: is no run folder; a checkpoint alone has no metrics" for folder in strange))
     if not found:
         raise UserError(f"there is no run in {runs}; `python train.py` makes one, paths.runs=FOLDER looks elsewhere")
-    return list(found)
+    return list(dict.fromkeys(found))
 
 
 def flat(content: Mapping[str, Any], above: str = "") -> dict[str, Any]:
@@ -229,34 +211,3 @@ def _is_held(folder: Path) -> bool:
     except OSError:
         return False
     return False
-
-
-def _places(word: str, runs: Path) -> list[Path]:
-    """The folders that a word may mean: as a path, below the runs folder, as a glob in either."""
-    places = [Path(word).expanduser(), runs / word]
-    if any(sign in word for sign in "*?["):
-        patterns = [str(Path(word).expanduser()), str(runs / word), str(runs / "*" / word)]
-        places += [Path(one) for one in itertools.chain.from_iterable(sorted(glob.glob(p)) for p in patterns)]  # noqa: PTH207
-    found = []
-    for place in places:
-        try:
-            if place.suffix == ".ckpt" and place.is_file():
-                place = place.resolve().parent.parent
-            if place.is_dir():
-                found.append(place.resolve())
-        except (OSError, ValueError):  # a name that no file could have
-            continue
-    return found
-
-
-def _below(folder: Path, depth: int = 0) -> Iterator[Path]:
-    """The folder, if it is a run, else the runs below it in natural order."""
-    if any((folder / mark).exists() for mark in MARKS):
-        yield folder
-    elif depth < DEEPEST:
-        try:
-            inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-        except OSError:
-            return
-        for path in inner:
-            yield from _below(path, depth + 1)

@@ -93,8 +93,12 @@ def compose_jobs(arguments: Sequence[str], multirun: bool) -> list[Comparison]:
     Raises:
         UserError: all mistakes together.
     """
+    from settings.run_names import runs_folder
+
     said = COMMAND.read(arguments, multirun)
     for path in said.values["outputs"]:
         said.wrong += file_mistakes("output", path, ENDINGS)
     said.refuse()
+    if "paths.runs" not in said.given:
+        said.values["runs"] = runs_folder()
     return [Comparison(**said.values, wanted=tuple(said.words), command=list(arguments))]

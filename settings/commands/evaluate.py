@@ -195,13 +195,18 @@ def _kind_of_images(root: str) -> str | None:
 
 
 def _runs(text: str, folder: Path) -> list[Path]:
-    from settings.run_names import find_runs
+    from settings.run_names import checkpoint_of, find_runs
 
-    runs = find_runs(text, folder)
-    lacking = [one for one in runs if one.is_dir() and not (one / "checkpoints" / "best.ckpt").is_file()]
+    found, lacking = [], []
+    for one in find_runs([text], folder):
+        try:
+            file = checkpoint_of(one)
+            found.append(one if file.name == "best.ckpt" else file)
+        except UserError:
+            lacking.append(f"run: {one} has no checkpoint (yet)")
     if lacking:
-        raise UserError(*(f"run: {one} has no checkpoints/best.ckpt (yet)" for one in lacking))
-    return runs
+        raise UserError(*lacking)
+    return found
 
 
 def _stored_config(run: Path) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from settings.commands.command import Command, Job, Said, needed
 from settings.commands.keys import NEEDED, file_mistakes, key
+from settings.paths import ROOT
 
 TABLES = (".csv", ".jsonl")
 GALLERIES = (".html",)
@@ -19,7 +20,8 @@ ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 class PredictJob(Job):
     """One checked command line; `batch_size` and `num_workers` are None where they were left open."""
 
-    run: str = key(NEEDED, "run folder, name of a run under runs/, or checkpoint file")
+    run: str = key(NEEDED, "run folder, name of a run or an experiment under runs/, or checkpoint file")
+    runs: Path = key(ROOT / "runs", "the folder of all runs", name="paths.runs", shown="runs")
     images: str = key("", "folder, quoted glob (** too), file, list (.csv, .txt), or - for paths on standard input")
     output: Path | None = key(None, "FILE.csv or FILE.jsonl, a row an image; without it the 5 likeliest on the screen")
     gallery: Path | None = key(
@@ -85,6 +87,8 @@ def compose_jobs(overrides: Sequence[str], multirun: bool) -> list[PredictJob]:
     Raises:
         UserError: all mistakes together.
     """
+    from settings.run_names import runs_folder
+
     said = COMMAND.read(overrides, multirun)
     values, export = said.values, said.values["export"]
     if export is None and "images" not in said.given:
@@ -96,6 +100,8 @@ def compose_jobs(overrides: Sequence[str], multirun: bool) -> list[PredictJob]:
     output = values["output"]
     if output and not export and "gallery" not in said.given:
         values["gallery"] = output.with_name(f"{output.stem}-least-certain.html")
+    if "paths.runs" not in said.given:
+        values["runs"] = runs_folder()
     return [PredictJob(**values, command=list(overrides))]
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from models import load as module
 from models import load_run
 from models.build import build_net
+from settings import run_names
 from settings.errors import UserError
 from settings.preprocessing import Preprocessing
 
@@ -73,10 +73,10 @@ def test_a_checkpoint_file_is_taken_as_it_is(run: Path) -> None:
 
 
 def test_a_run_is_found_below_the_root_and_by_name(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ROOT", run.parents[2])
+    monkeypatch.setattr(run_names, "ROOT", run.parents[2])
     monkeypatch.chdir("/")
-    for path in ("first", "runs/digits-resnet20/first"):
-        assert load_run(path).class_names == ("cat", "dog")
+    for path in ("first", "digits-resnet20/first", "digits-resnet20", "runs/digits-resnet20/first"):
+        assert load_run(path, runs=run.parents[1]).class_names == ("cat", "dog")
 
 
 def test_loading_leaves_the_random_state_alone(run: Path) -> None:
@@ -89,10 +89,11 @@ def test_loading_leaves_the_random_state_alone(run: Path) -> None:
 
 def test_what_is_not_a_run_is_refused(run: Path, tmp_path: Path) -> None:
     best = run / "checkpoints" / "best.ckpt"
-    with pytest.raises(UserError, match="there is no run folder or checkpoint nowhere"):
+    with pytest.raises(UserError, match="nowhere: no such run folder, name or checkpoint"):
         load_run("nowhere")
     with pytest.raises(UserError, match=r"there is no file .*best\.ckpt"):
-        load_run(tmp_path)
+        (tmp_path / "empty" / "checkpoints").mkdir(parents=True)
+        load_run(tmp_path / "empty")
     torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
     with pytest.raises(UserError, match="no key 'lightbox'"):
         load_run(tmp_path / "foreign.ckpt")
