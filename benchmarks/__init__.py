@@ -1,1 +1,1 @@
-"""Speed, measured against other libraries and against bare loops, side by side: see README.md, "Speed"."""
+"""Speed, measured against other libraries and against bare loops, side by side: see docs/speed.md."""

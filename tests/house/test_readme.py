@@ -1,8 +1,6 @@
-"""What the README tells people to type is accepted, and what it names is there."""
+"""What README and docs/ name is there, and their results are those that were measured."""
 
 import re
-import shlex
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,48 +9,10 @@ from sklearn.datasets import load_digits
 
 from models.nets import NETS
 from predict import predict
-from settings.reading.compose import compose_jobs
 from train import train
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"python train\.py([^`\n|&]*)", README)
-
-
-@pytest.mark.parametrize("command", sorted({command.strip() for command in COMMANDS if "resume" not in command}))
-def test_commands_compose(command):
-    words = [word for word in shlex.split(command.partition("--")[0])]
-    assert compose_jobs([word for word in words if word != "-m"], multirun="-m" in words)
-
-
-KEYS_OF = {
-    "explore": "settings.commands.explore",
-    "augment": "settings.commands.augment",
-    "compare": "settings.commands.compare",
-    "predict": "settings.commands.predict",
-}
-"""Entry script -> the module that reads its command line."""
-
-
-@pytest.mark.parametrize(
-    ("script", "command"),
-    [
-        (script, one)
-        for script in KEYS_OF
-        for one in sorted(set(re.findall(rf"python {script}\.py([^`\n|&]*)", README)))
-    ],
-)
-def test_commands_of_the_other_scripts_compose(script, command):
-    assert import_module(KEYS_OF[script]).compose_jobs(shlex.split(command), multirun=False)
-
-
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"python evaluate\.py([^`\n|&]*)", README))))
-def test_commands_of_evaluate_compose(command, tmp_path):
-    for name in ("first", "second"):
-        (tmp_path / "digits-mlp" / name / "checkpoints").mkdir(parents=True)
-        (tmp_path / "digits-mlp" / name / "checkpoints" / "best.ckpt").write_text("")
-    words = [word.replace("run=RUN", "run=first") for word in shlex.split(command)]
-    assert import_module("settings.commands.evaluate").compose_jobs([*words, f"paths.runs={tmp_path}"], multirun=False)
 
 
 def test_promises_name_tests_that_are_there():
@@ -70,16 +30,25 @@ def test_the_two_commands_stand_there():
     assert '\n    pip install -e ".[dev]" && python -m pytest\n' in README
 
 
+def test_the_readme_is_read_in_five_minutes():
+    assert len(README.splitlines()) <= 150
+
+
+def test_every_page_is_linked_from_the_readme():
+    linked = set(re.findall(r"\]\(docs/(\w+\.md)", README))
+    assert linked == {page.name for page in (ROOT / "docs").glob("*.md")}
+
+
 def test_named_files_exist():
-    for name in re.findall(r"`((?:configs|models|datamodules|callbacks|comparison|tests|notebooks)/[\w./]*)`", README):
+    for name in re.findall(
+        r"`((?:configs|settings|models|datamodules|callbacks|engine|reports|tests|notebooks)/[\w./]*)`", README
+    ):
         assert "NAME" in name or (ROOT / name).exists(), name
 
 
 def test_all_own_nets_are_named():
-    named = README.partition("**Nets of our own**")[2].partition("- **Optimisers**")[0]
-    for net in NETS:
-        stem, number = re.fullmatch(r"(\D+?)(\d*)", net).groups()
-        assert f"`{net}`" in named or (stem in named and f"`{number}`" in named), net
+    named = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "nets.md").read_text(encoding="utf-8")))
+    assert set(NETS) <= named
 
 
 def test_results_are_those_of_the_experiments_claims():
@@ -100,7 +69,8 @@ def test_the_lines_of_python_give_what_predict_gives(tmp_path, monkeypatch, caps
     train(["model=softmax", "trainer.max_epochs=1", "callbacks=none", f"paths.runs={tmp_path}", "name=one"])
     run, image = tmp_path / "digits-softmax" / "one", tmp_path / "photo.png"
     Image.fromarray(load_digits().images[8].astype("uint8") * 15).save(image)
-    (block,) = re.findall(r"((?:    .*\n|\n)+)", README.partition("or, step by step:\n")[2])[:1]
+    page = (ROOT / "docs" / "evaluate.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"((?:    .*\n|\n)+)", page.partition("or, step by step:\n")[2])[:1]
     code = re.sub(r"^    ", "", block, flags=re.MULTILINE)
     (row,) = predict(f"run={run}", f"images={image}")
     capsys.readouterr()
