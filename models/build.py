@@ -173,7 +173,8 @@ def library_names(source: str) -> list[str]:
 def own_class(name: str) -> type[nn.Module]:
     """Import the class that a name of our own table stands for."""
     file, _, attribute = NETS[name][0].partition(":")
-    return getattr(importlib.import_module(f"models.nets.{file}"), attribute)
+    module = file if file.startswith("models.") else f"models.nets.{file}"
+    return getattr(importlib.import_module(module), attribute)
 
 
 def _source(name: str, source: str | None) -> str:

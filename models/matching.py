@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -89,7 +89,8 @@ def match_by_order(
     """Pair the net's tensors with the file's by their order: net's name -> file's name.
 
     Counters of batch norm take part if both sides have them all. The head may have another number of classes, or be
-    missing from the file; the first layer may have other input channels.
+    missing from the file, or be another's altogether: then the file's last layer is left. The first layer may have
+    other input channels.
 
     Args:
         own: the net's state.
@@ -103,6 +104,10 @@ def match_by_order(
     mine, counters = _split_counters(own)
     theirs, their_counters = _split_counters(tensors)
     body = [name for name in mine if name not in head]
+    if mine[: len(body)] == body:
+        last = [tensors[name] for name in theirs[len(body) :]]
+        if _is_layer(last) and not _is_same_head(last, [own[name] for name in mine[len(body) :]]):
+            theirs = theirs[: len(body)]
     names = body if len(theirs) == len(body) else mine
     for index, (name, other) in enumerate(zip(names, theirs, strict=False)):
         have, want = tensors[other], own[name]
@@ -118,6 +123,17 @@ def match_by_order(
     if len(counters) == len(their_counters):
         pairs |= dict(zip(counters, their_counters, strict=True))
     return {name: pairs[name] for name in own if name in pairs}
+
+
+def _is_layer(tensors: Sequence[Tensor]) -> bool:
+    """Are these one layer's weight, and perhaps its bias?"""
+    shapes = [tensor.shape for tensor in tensors]
+    return len(shapes) in (1, 2) and len(shapes[0]) >= 2 and all(shape == shapes[0][:1] for shape in shapes[1:])
+
+
+def _is_same_head(have: Sequence[Tensor], want: Sequence[Tensor]) -> bool:
+    """Do they differ in nothing but the number of classes?"""
+    return len(have) == len(want) and all(_fits(*pair, in_head=True) for pair in zip(have, want, strict=True))
 
 
 def channels(weight: Tensor, like: Tensor) -> tuple[int, int] | None:

@@ -10,6 +10,10 @@ file beside this one and one line here; the tests in tests/models/nets/ then fin
 - `fit_images(batches)`, only if a layer is fitted to training images (float, normalised) before the first step;
 - `stages()`: [(stage name, module-name prefixes), ...] from input to output, the last one "head", every
   parameter under exactly one of the prefixes.
+
+Files here import torch alone. A net that stands on a library's, such as one of timm's under a head of our own, is a
+file of `models/` itself, imports the library where it is made, and its row says `models.file:Class`. With
+`model.weights_by_order=true` it takes a file of the library's net for what lies under its head.
 """
 
 from __future__ import annotations

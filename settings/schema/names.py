@@ -28,8 +28,9 @@ FILLED_IN_OWN_NETS = frozenset({"num_classes", "in_channels", "image_size"})
 
 
 def net_target(name: str) -> str:
-    """One of our own nets as "models.nets.file.Class"."""
-    return f"models.nets.{nets()[name][0].replace(':', '.')}"
+    """One of our own nets as "models.nets.file.Class"; of a net on a library's, "models.file.Class"."""
+    place = nets()[name][0].replace(":", ".")
+    return place if place.startswith("models.") else f"models.nets.{place}"
 
 
 def transfer_modes() -> dict[str, str]:

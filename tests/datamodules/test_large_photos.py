@@ -5,11 +5,11 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from benchmarks.pictures import write_jpegs
 from datamodules.folder import Folder
 from datamodules.randomness import generator
 from datamodules.sources import jpeg, per_image
 from settings.preprocessing import Preprocessing
+from tests.datamodules.photos import write_jpegs
 
 HOW = Preprocessing(image_size=64, resize=64, interpolation="bilinear", channels=3, mean=(0.5,) * 3, std=(0.2,) * 3)
 CROP = {"random_resized_crop": {"scale": [0.3, 1.0]}}

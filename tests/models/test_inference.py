@@ -72,25 +72,6 @@ def test_ten_crops_are_the_average_over_those_of_torchvision(resize, fraction, s
     assert torch.equal(five, views[:, :5])
 
 
-def test_shifted_views_are_moved_by_a_pixel_with_mirrored_borders_then_mirrored():
-    fitted = fit_to(images(), PREPROCESSING)
-    views = cut_views(images(), name="flip_shift", preprocessing=PREPROCESSING)
-    padded = torch.nn.functional.pad(fitted.float(), (1, 1, 1, 1), mode="reflect").to(torch.uint8)
-    expected = [fitted, padded[..., 2:, 2:], padded[..., :-2, :-2]]
-    expected += [view.flip(3) for view in expected]
-    assert views.shape == (6, 6, 3, 24, 24)
-    assert torch.equal(views, torch.stack(expected, dim=1))
-
-
-def test_flip_and_scales_are_what_they_are_called():
-    fitted = fit_to(images(), PREPROCESSING)
-    flip = cut_views(images(), name="flip", preprocessing=PREPROCESSING)
-    assert torch.equal(flip[:, 0], fitted) and torch.equal(flip[:, 1], fitted.flip(3))
-    scaled = cut_views(images(), name="multi_scale", preprocessing=PREPROCESSING, scales=(1, 1.5))
-    assert torch.equal(scaled[:, 0], fitted)
-    assert torch.equal(scaled[:, 1], fit_to(images(), replace(PREPROCESSING, resize=42)))
-
-
 def test_an_ensemble_is_the_mean_and_each_member_reads_its_own_images():
     names = ("a", "b", "c", "d")
     first, second = loaded(2), loaded(3, names=("d", "b", "a", "c"))

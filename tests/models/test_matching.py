@@ -1,5 +1,6 @@
 """A file's tensors find their place: behind wrappers' prefixes, and by order under another project's names."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,37 @@ def test_by_order_without_a_head_and_without_counters(net: nn.Module, tmp_path: 
     body = dict(list(renamed(net).items())[:-2])
     loaded = build(weights=saved(body, tmp_path), weights_by_order=True)
     assert same(loaded, net, but="head.") and loaded.weights_report.fresh == ("head.weight", "head.bias")
+
+
+class Cosine(nn.Module):
+    """A head of one tensor."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.directions = nn.Parameter(torch.randn(4, features))
+
+
+HEADS = {"cosine": Cosine, "two layers": lambda width: nn.Sequential(nn.Linear(width, 8), nn.ReLU(), nn.Linear(8, 4))}
+
+
+@pytest.mark.parametrize("head", [*HEADS.values(), lambda width: nn.Linear(width + 1, 4)], ids=[*HEADS, "wider"])
+def test_by_order_a_head_of_another_form_leaves_the_files_own(
+    head: Callable[[int], nn.Module], net: nn.Module, tmp_path: Path
+) -> None:
+    other = build()
+    other.head = head(16)
+    before = {key: value.clone() for key, value in other.head.state_dict().items() if key == "directions"}
+    report = load_file_into(other, saved(renamed(net), tmp_path), by_order=True)
+    body = {key: value for key, value in other.state_dict().items() if not key.startswith("head.")}
+    assert all(torch.equal(value, net.state_dict()[key]) for key, value in body.items())
+    assert set(report.taken) == set(body) and len(report.unused) == 2
+    assert all(torch.equal(value, before[key]) for key, value in other.head.state_dict().items() if key in before)
+
+
+def test_by_order_a_files_last_layers_are_not_left_where_the_net_ends_earlier(net: nn.Module, tmp_path: Path) -> None:
+    tensors = {**renamed(net), "y.weight": torch.zeros(9, 4), "y.bias": torch.zeros(9)}
+    with pytest.raises(UserError, match=r"the file has \d+ tensors and the net \d+"):
+        build(weights=saved(tensors, tmp_path), weights_by_order=True)
 
 
 def test_by_order_the_first_difference_is_named_with_both_names_and_shapes(net: nn.Module, tmp_path: Path) -> None:

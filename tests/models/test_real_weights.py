@@ -11,8 +11,8 @@ from timm.models import get_pretrained_cfg
 from torch import nn
 from torchvision.transforms import v2
 
+from datamodules.sources.pictures import read_picture
 from datamodules.transforms import fit_to, normalise
-from datamodules.unlabelled import UnlabelledImages
 from models.build import build_net, net_input
 from settings.preprocessing import Preprocessing, choose
 from settings.weight_files import locate
@@ -88,10 +88,10 @@ def test_evaluation_predicts_what_the_weights_own_evaluation_does(net: nn.Module
     )
     known = resolve_data_config({"img_size": 112}, pretrained_cfg=get_pretrained_cfg(NET["name"]).to_dict())
     transform = create_transform(**known)
-    images = UnlabelledImages(paths=[str(file) for file in files], reasons=[None] * 6, preprocessing=ready)
+    images = torch.cat([fit_to(read_picture(file, 3)[None], ready) for file in files])
     made = {
         "timm": torch.stack([transform(Image.open(file)) for file in files]),
-        "here": normalise(images[torch.arange(6)].images, ready),
+        "here": normalise(images, ready),
         "aliased": normalise(torch.cat([aliased(file, ready) for file in files]), ready),
     }
     assert made["timm"].shape == made["here"].shape == (6, 3, 112, 112)

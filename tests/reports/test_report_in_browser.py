@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compare import compare
 from train import train
 
 pytestmark = pytest.mark.slow
@@ -147,22 +146,6 @@ def test_the_report_opens_without_an_error_or_a_missing_picture(browser, report,
     assert pixels.shape[1] == width
     corner = pixels[5, 2].mean()
     assert corner > 230 if scheme == "light" else corner < 40
-
-
-@pytest.mark.parametrize("width", WIDTHS)
-def test_the_page_of_a_comparison_opens_the_same_way(browser, report, width, tmp_path):
-    folder = report.parent
-    for seed in (1, 2):
-        copied = shutil.copytree(folder, folder.with_name(f"seed {seed}"), dirs_exist_ok=True)
-        config = (copied / "config.yaml").read_text(encoding="utf-8")
-        config = config.replace("\nseed: 0", f"\nseed: {seed}").replace("\n  width: 4", f"\n  width: {4 * seed}")
-        (copied / "config.yaml").write_text(config, encoding="utf-8")
-    page = tmp_path / "comparison.html"
-    compare(f"paths.runs={folder.parents[1]}", "columns=optimizer.lr,command", f"output={page}")
-    found = browser.open(page.as_uri(), width=width, scheme="dark" if width == 900 else "light")
-    assert found["loaded"] == "complete" and found["complaints"] == [] and found["fetched"] == []
-    assert found["images"] == 5 and found["missing"] == [] and found["hidden"] == 0
-    assert found["wide"] <= width and found["sticking_out"] == [] and found["smallest"] >= 11
 
 
 def test_what_is_wrong_is_found(browser, report, tmp_path):

@@ -7,11 +7,11 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import RandAugment as Reference
 
-from benchmarks.pictures import photo_crops
 from datamodules.batch import kinds
 from datamodules.batch.kinds import KINDS as ALL
 from datamodules.batch.kinds import change_each, levels
 from datamodules.batch.randaugment import CHOICES, LEVELS, RANGES, Draws, RandAugment, rand_augment
+from tests.datamodules.photos import photo_crops
 
 ALL_NAMES = list(ALL)
 KINDS = dict(list(ALL.items())[:CHOICES])

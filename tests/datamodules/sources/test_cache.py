@@ -13,13 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.pictures import write_jpegs
 from datamodules.folder import Folder
 from datamodules.sources import cache as module
 from datamodules.sources.cache import CacheError, Kept, PictureCache
 from datamodules.sources.pictures import Refused
 from settings.errors import UserError
 from settings.preprocessing import Preprocessing
+from tests.datamodules.photos import write_jpegs
 
 HOW = Preprocessing(image_size=48, resize=56, interpolation="bicubic", channels=3, mean=(0.5,) * 3, std=(0.2,) * 3)
 CROP = {"random_resized_crop": {"scale": [0.3, 1.0]}}
