@@ -110,8 +110,6 @@ class RandomCrop:
         p: Annotated[float, "0 <= x <= 1"] = 1.0,
         fill: Literal["zeros", "reflect"] = "zeros",
     ) -> None:
-        if not 0 < padding < 1:
-            raise ValueError(f"padding is a share of the side, more than 0 and less than 1; got {padding}")
         if fill not in ("zeros", "reflect"):
             raise ValueError(f"fill is 'zeros' or 'reflect'; got {fill!r}")
         self.padding = padding

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model_validator
 
-from settings.schema import names, sections, signatures
+from settings.schema import loss_names, names, sections, signatures
 from settings.schema.sections import Count, FolderName, NotNegative, Number, Part, Section, Text, Texts
 
 STRATEGIES = Literal[
@@ -238,14 +238,15 @@ def all_keys() -> list[str]:
     """Every key there is, whatever is chosen: what a mistyped one is compared with."""
     nets = [f"model.{key}" for name in names.nets() for key in _arguments(names.net_target(name))]
     modes = [f"transfer.{key}" for target in names.transfer_modes().values() for key in _arguments(target)]
-    return list(dict.fromkeys([*fields_of(Settings), *nets, *modes]))
+    losses = [f"loss.{key}" for name in loss_names.known() for key in _arguments(loss_names.target(name))]
+    return list(dict.fromkeys([*fields_of(Settings), *nets, *modes, *losses]))
 
 
 @cache
 def _arguments(target: str) -> list[str]:
-    """What a net or a mode takes; nothing where it is not there, which is reported when it is chosen."""
+    """What a net, a mode or a loss takes; nothing where it is not there, which is reported when it is chosen."""
     try:
-        return signatures.names(target, ours=names.FILLED_IN_OWN_NETS)
+        return signatures.names(target, ours=names.FILLED_IN_OWN_NETS | loss_names.FILLED_IN)
     except signatures.NotFoundInSource:
         return []
 

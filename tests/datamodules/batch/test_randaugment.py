@@ -7,10 +7,11 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import RandAugment as Reference
 
-from datamodules.batch import kinds
+from datamodules.batch import build_recipe, kinds
 from datamodules.batch.kinds import KINDS as ALL
 from datamodules.batch.kinds import change_each, levels
 from datamodules.batch.randaugment import CHOICES, LEVELS, RANGES, Draws, RandAugment, rand_augment
+from settings.errors import UserError
 from tests.datamodules.photos import photo_crops
 
 ALL_NAMES = list(ALL)
@@ -169,5 +170,5 @@ def test_no_operation_mirrors_an_image():
 
 @pytest.mark.parametrize("arguments", [{"magnitude": 31}, {"magnitude": -1}, {"num_ops": -1}, {"p": 1.5}])
 def test_impossible_values_are_refused(arguments):
-    with pytest.raises(ValueError, match="got"):
-        RandAugment(**arguments)
+    with pytest.raises(UserError, match="got"):
+        build_recipe({"randaugment": arguments}, num_classes=3)

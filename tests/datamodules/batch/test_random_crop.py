@@ -2,6 +2,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as v2
 
+from datamodules.batch import build_recipe
 from datamodules.batch import random_crop as module
 from datamodules.batch.random_crop import RandomCrop, Shifts, crop
 from settings.errors import UserError
@@ -83,8 +84,8 @@ def test_masks_are_ignored_outside_the_image(table, monkeypatch):
 
 @pytest.mark.parametrize("arguments", [{"padding": 0}, {"padding": 1}, {"padding": -0.1}, {"fill": "edge"}, {"p": 2}])
 def test_impossible_values_are_refused(arguments):
-    with pytest.raises(ValueError, match="got"):
-        RandomCrop(**arguments)
+    with pytest.raises(UserError, match="got"):
+        build_recipe({"random_crop": arguments}, num_classes=3)
 
 
 def test_padding_that_rounds_to_nothing_is_refused_with_both_numbers():
