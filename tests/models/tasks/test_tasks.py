@@ -126,9 +126,8 @@ def test_multilabel_equals_scikit_learn(batch: int) -> None:
 
 def test_a_checkpoint_of_an_open_epoch_keeps_its_sums_and_old_ones_are_read() -> None:
     task = made(Classification)
-    task.sums["train"] = {
-        name: torch.tensor(value) for name, value in (("loss", 3.5), ("correct", 2.0), ("count", 4.0))
-    }
+    found = {"loss": 3.5, "correct": 2.0, "count": 4.0}
+    task.sums["train"] = {name: torch.tensor(value) for name, value in found.items()}
     stored: dict[str, Any] = {}
     task.on_save_checkpoint(stored)
     for sums in (stored["train_sums"], torch.tensor([[3.5, 2.0, 4.0]])):  # the second as version 0.1 wrote it
