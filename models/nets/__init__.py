@@ -5,7 +5,8 @@ file beside this one and one line here; the tests in tests/models/nets/ then fin
 
 - a keyword-only constructor with `num_classes`, `in_channels`, `image_size` only if a layer's size depends on
   it, then its own arguments with defaults; an impossible value is a ValueError that names both numbers;
-- `forward`: images (B, C, H, W) -> logits (B, num_classes);
+- `forward`: images (B, C, H, W) -> logits (B, num_classes), or with the class attribute `output = "dense"` one class
+  a pixel, logits (B, num_classes, H, W);
 - `image_sizes`, a class attribute: the sizes it is made for, or None for any;
 - `fit_images(batches)`, only if a layer is fitted to training images (float, normalised) before the first step;
 - `stages()`: [(stage name, module-name prefixes), ...] from input to output, the last one "head", every
@@ -37,4 +38,16 @@ NETS: dict[str, tuple[str, dict[str, Any]]] = {
     "plain44": ("cifar_resnet:CifarResNet", {"depth": 44, "shortcut": "none"}),
     "plain56": ("cifar_resnet:CifarResNet", {"depth": 56, "shortcut": "none"}),
     "plain110": ("cifar_resnet:CifarResNet", {"depth": 110, "shortcut": "none"}),
+    "unet_2015": (
+        "unet:UNet",
+        {
+            "widths": (64, 128, 256, 512, 1024),
+            "patch": 1,
+            "upsample": "transposed",
+            "norm": "none",
+            "padding": "valid",
+        },
+    ),
+    "unet_small": ("unet:UNet", {}),
+    "unet_tiny": ("unet:UNet", {"widths": (8, 12)}),
 }

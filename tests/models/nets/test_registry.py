@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import math
 
 import pytest
 import torch
@@ -26,6 +27,12 @@ def size_for(name: str) -> int:
     return sizes[0] if sizes else 16
 
 
+def outputs_of(name: str, size: int) -> tuple[int, ...]:
+    """What a net owes an image, by what it says it gives: classes, or classes a pixel."""
+    dense = getattr(own_class(name), "output", "logits") == "dense"
+    return (CLASSES, size, size) if dense else (CLASSES,)
+
+
 COUNTS = {name: sum(p.numel() for p in on_meta(name, image_size=size_for(name)).parameters()) for name in NETS}
 SMALLEST = {NETS[name][0]: name for name in sorted(NETS, key=lambda each: -COUNTS[each])}.values()
 QUICK = [name for name in NETS if COUNTS[name] <= SMALL or name in SMALLEST]
@@ -38,7 +45,7 @@ def test_images_become_logits(name: str, in_channels: int) -> None:
     for size in own_class(name).image_sizes or (8, 16, 28):
         net = on_meta(name, image_size=size, in_channels=in_channels)
         logits = net(torch.zeros(2, in_channels, size, size, device="meta"))
-        assert logits.shape == (2, CLASSES)
+        assert logits.shape == (2, *outputs_of(name, size))
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -84,7 +91,8 @@ def test_every_parameter_gets_a_gradient(name: str, in_channels: int) -> None:
     size = size_for(name)
     net = build_net(name=name, num_classes=CLASSES, in_channels=in_channels, image_size=size)
     logits = net(torch.rand(4, in_channels, size, size))
-    torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 0])).backward()
+    targets = torch.arange(4 * math.prod(outputs_of(name, size)[1:])).view(4, *logits.shape[2:]) % CLASSES
+    torch.nn.functional.cross_entropy(logits, targets).backward()
     without = [key for key, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert without == []
 
@@ -112,7 +120,7 @@ def test_another_size_works_or_is_refused_with_both_sizes(name: str) -> None:
         with pytest.raises(ValueError, match=rf"{size}x{size}.*{size + 5}x{size + 5}"):
             net(images)
     else:
-        assert net(images).shape == (1, CLASSES)
+        assert net(images).shape == (1, *outputs_of(name, size + 5))
 
 
 @pytest.mark.parametrize("name", QUICK)
