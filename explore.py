@@ -41,6 +41,7 @@ def run(job: Exploration) -> Path:
 def look_at_recipe(job: Exploration) -> None:
     """Draw one recipe: a batch of training images, and the same batch at the first training steps."""
     from datamodules.randomness import permutation
+    from models.tasks import task_class
     from reports.contact_sheet import Row, contact_sheet
     from train import build_data
 
@@ -48,7 +49,9 @@ def look_at_recipe(job: Exploration) -> None:
     data, _ = build_data(job.config, batch_size=images)
     chosen = permutation(len(data.splits["train"]), seed=job.config.seed, epoch=0)[:images]
     original, *drawn = data.drawn_batches(chosen, draws=job.own.draws)
-    rows = [Row("original", *original), *(Row(f"step {step}", *batch) for step, batch in enumerate(drawn))]
+    task = task_class(job.config.chosen_task)
+    titled = [("original", original), *((f"step {step}", batch) for step, batch in enumerate(drawn))]
+    rows = [Row(name, task.labelled(*batch), batch[1]) for name, batch in titled]
     figure = contact_sheet(
         rows,
         data.class_names,

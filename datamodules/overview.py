@@ -16,6 +16,7 @@ from datamodules.sources.files import FileSource
 from datamodules.sources.pictures import Refused, check_header
 from datamodules.sources.source import Source
 from datamodules.splits import hash_order
+from datamodules.targets import are_masks, images_of_classes, text
 
 MEASURED = 2000
 """Files of which the size in pixels is read."""
@@ -86,7 +87,10 @@ def overview(data: ImageDataModule) -> Overview:
 
     Every file with another's size is hashed; the sizes in pixels are read from the heads of at most `MEASURED` files.
     """
-    counts = dict(zip(data.class_names, data.class_counts(), strict=True))
+    targets = data.splits["train"].targets
+    counts = dict(zip(data.class_names, images_of_classes(targets, len(data.class_names)).tolist(), strict=True))
+    if are_masks(targets):
+        del counts[data.class_names[0]]  # the background
     left_out: dict[str, list[str]] = {}
     for key, _, split in data.split_table():
         if split.startswith("left out: "):
@@ -110,8 +114,8 @@ def overview(data: ImageDataModule) -> Overview:
     )
 
 
-Found = tuple[str, int, str]
-"""Split, class index and key of an image."""
+Found = tuple[str, str, str]
+"""Split, what it is labelled with, and key of an image."""
 
 
 def _equal_images(data: ImageDataModule) -> Iterator[list[Found]]:
@@ -121,7 +125,7 @@ def _equal_images(data: ImageDataModule) -> Iterator[list[Found]]:
         size for source in data.splits.values() if isinstance(source, FileSource) for size in source.sizes.tolist()
     )
     for split, source in data.splits.items():
-        for index, (key, target) in enumerate(zip(source.keys, source.targets.tolist(), strict=True)):
+        for index, (key, target) in enumerate(zip(source.keys, source.targets, strict=True)):
             if isinstance(source, FileSource):
                 if sizes[int(source.sizes[index])] == 1:
                     continue
@@ -129,7 +133,7 @@ def _equal_images(data: ImageDataModule) -> Iterator[list[Found]]:
                     digest = hashlib.file_digest(file, "blake2b").digest()
             else:
                 digest = hashlib.blake2b(source.image(index, 0).contiguous().numpy().data).digest()
-            same.setdefault(digest, []).append((split, target, key))
+            same.setdefault(digest, []).append((split, text(target, data.class_names), key))
     yield from (group for group in same.values() if len(group) > 1)
 
 

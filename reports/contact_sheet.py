@@ -25,21 +25,24 @@ class Row(NamedTuple):
 
 
 def label_text(target: Tensor, class_names: Sequence[str]) -> str:
-    """A class, or the largest shares of a mixed label, a line each: `Coat 0.71`, `Bag 0.29`.
+    """A class, the largest shares of a mixed label or the labels of a set, a line each, or the classes of a mask.
 
     Args:
-        target: a scalar, or shares ``(K,)``.
+        target: a scalar, shares ``(K,)`` such as `Coat 0.71`, `Bag 0.29`, or a mask ``(H, W)``.
         class_names: K names.
     """
+    if target.ndim == 2:
+        found = [class_names[label] for label in target.unique().tolist() if 0 < label < len(class_names)]
+        return "\n".join(_cut(name, 18) for name in found[:3]) or "nothing"
     if target.ndim == 0 and target < 0:
         return "unreadable"
     if target.ndim == 0:
         return _cut(class_names[int(target)], 18)
     shares, classes = target.sort(descending=True, stable=True)
     parts = [(class_names[k], share) for share, k in zip(shares[:3].tolist(), classes[:3].tolist(), strict=True)]
-    if parts[0][1] > 1 - LEAST_SHARE:
-        return _cut(parts[0][0], 18)
     seen = [(name, share) for name, share in parts if share >= LEAST_SHARE]
+    if all(share > 1 - LEAST_SHARE for _, share in seen):
+        return "\n".join(_cut(name, 18) for name, _ in seen) or "no label"
     return "\n".join(f"{_cut(name, 13)} {share:.2f}" for name, share in seen)
 
 

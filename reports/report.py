@@ -64,7 +64,7 @@ class Report:
                 page.cards(headline(summary, tested.count if tested else 0)),
                 self._curves(record),
                 *(self._test(record, task, data, tested) if tested and tested.count else []),
-                self._augmentation(record, data),
+                self._augmentation(record, task, data),
                 page.section("Repeat it", page.command(str(summary.get("command", "")))),
                 page.section("Configuration", page.folded("config.yaml", config)),
                 page.section("Environment", page.facts(environment(summary))),
@@ -114,13 +114,14 @@ class Report:
             note=f"Confusion matrix: a row holds the {of} of a true class, its shade is the share of the row.",
         )
 
-    def _augmentation(self, record: RunFolder, data: Any) -> str:
+    def _augmentation(self, record: RunFolder, task: Any, data: Any) -> str:
         if not self.augmented:
             return ""
         (original, *drawn), operations = data.augmentation_draws(images=self.augmented, draws=DRAWS)
         if not operations:
             return ""
-        rows = [Row("original", *original), *(Row(f"draw {number}", *one) for number, one in enumerate(drawn, 1))]
+        titled = [("original", original), *((f"draw {number}", one) for number, one in enumerate(drawn, 1))]
+        rows = [Row(name, task.labelled(*batch), batch[1]) for name, batch in titled]
         sheet = contact_sheet(rows, data.class_names, title="augmentation", notes=", ".join(operations))
         file = record_figure(record, "augmentation", sheet)
         return page.section(

@@ -185,6 +185,11 @@ class Task(LightningModule):
         """A picture of what the net says, uint8 (C, H, W); `image` is the same, before it was normalised."""
         return image
 
+    @staticmethod
+    def labelled(images: Tensor, targets: Tensor) -> Tensor:
+        """Images uint8 (B, C, H, W) with their targets drawn into them, where those have a place."""
+        return images
+
     def decisions(self, outputs: Any, batch: Batch) -> Tensor | None:
         """True and predicted class of each image, int64 (B, 2), where an image has one class."""
         return None

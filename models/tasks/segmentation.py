@@ -84,6 +84,12 @@ class Segmentation(Task):
         true, said = ("|".join(self.class_names[label] for label in one.unique()) for one in (mask, predicted))
         return {"true": true, "predicted": said, "miou": sum(scores) / max(1, len(scores))}
 
+    @staticmethod
+    def labelled(images: Tensor, targets: Tensor) -> Tensor:
+        """Images with their masks in colour, uint8 (B, 3, H, W)."""
+        colour = images.expand(-1, 3, -1, -1).cpu()
+        return torch.stack([overlay(image, mask) for image, mask in zip(colour, targets.cpu(), strict=True)])
+
     def draw(self, image: Tensor, outputs: Tensor, batch: Batch, index: int) -> Tensor:
         """The image, its true mask and the net's mask side by side: uint8 (3, H, 3 W)."""
         image = image.expand(3, -1, -1)
