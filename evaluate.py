@@ -109,7 +109,7 @@ def evaluate_other(job: Evaluation, members: Sequence[Member], processes: Any) -
     """
     from engine.run_folder import results_folder
     from engine.task_evaluation import evaluate_task
-    from models.weights import read_checkpoint
+    from models.checkpoint import read_checkpoint
     from settings.preprocessing import Preprocessing
     from settings.run_names import checkpoint_of
     from train import build_task, load_data

@@ -312,7 +312,7 @@ def run_again(loaded: "LoadedRun", file: Path) -> tuple[Any, Any]:
     """
     from pydantic import ValidationError
 
-    from models.weights import read_checkpoint
+    from models.checkpoint import read_checkpoint
     from settings.reading.compose import config_from_plain
     from train import build_task, load_data
 

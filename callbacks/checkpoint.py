@@ -9,7 +9,6 @@ epoch's last step and its end says that the validation is still to be made, and 
 
 import contextlib
 import os
-import zipfile
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from callbacks.finite import refuse_non_finite, refuse_to_save
 from callbacks.signals import HoldSignals, Stopped
+from models.checkpoint import is_whole
 from settings.errors import StorageError, UserError
 
 
@@ -73,15 +73,6 @@ def sweep(folder: Path) -> None:
         stale.unlink(missing_ok=True)
 
 
-def is_whole(path: Path) -> bool:
-    """Whether a checkpoint's every byte matches its checksums: a cut or flipped bit anywhere is found."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            return file.testzip() is None
-    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, ValueError):
-        return False
-
-
 def newest_whole(folder: Path) -> tuple[Path, list[Path]]:
     """The newest of last.ckpt and previous.ckpt that is whole, and the damaged ones passed over."""
     damaged: list[Path] = []
@@ -93,16 +84,6 @@ def newest_whole(folder: Path) -> tuple[Path, list[Path]]:
             damaged.append(path)
     names = ", ".join(str(path) for path in damaged) or f"nothing in {folder}"
     raise UserError(f"no checkpoint to go on from: {names} can be read")
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint as data: tensors and plain values, never code."""
-    if not is_whole(path):
-        raise UserError(f"{path}: not a readable checkpoint (cut short or damaged)")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UserError(f"{path}: refused, it holds more than tensors and plain values ({error})") from error
 
 
 class BestCheckpoint(Checkpoint):

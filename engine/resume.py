@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from callbacks.checkpoint import newest_whole, read_checkpoint, sweep
+from callbacks.checkpoint import newest_whole, sweep
 from engine.process_group import Members
 from engine.run_folder import RunRecord
+from models.checkpoint import CARD, read_checkpoint
 from settings.errors import NothingLeft, UserError
 from settings.runs import in_use, read_summary
 
@@ -109,7 +110,7 @@ def _choose(
             log.warning("%s is damaged; going on from %s", bad, path.name)
             print(f"damaged: {bad}; going on from {path.name}", flush=True)
     stored = read_checkpoint(path)
-    _refuse_another(path, stored.get("lightbox") or {}, card, allowed)
+    _refuse_another(path, stored.get(CARD) or {}, card, allowed)
     # A run that was killed after its last step still has to be tested; then there is no step to train, but a summary.
     if run_folder is None or read_summary(folder).get("status") == "finished":
         _refuse_nothing(f"{folder}: {path.name}", stored, limits)

@@ -6,7 +6,6 @@ from typing import Any
 from lightning import LightningDataModule, LightningModule, Trainer
 
 from callbacks.bad_files import BadFiles
-from callbacks.checkpoint import read_checkpoint
 from callbacks.signals import HoldSignals, Stopped
 from callbacks.tested_images import CollectTested
 from engine.launcher import process_arguments
@@ -15,6 +14,7 @@ from engine.run_folder import RunRecord
 from engine.step_overhead import keep_steps_lean
 from engine.trainer import Training
 from models.analysis.class_scores import confusion
+from models.checkpoint import read_checkpoint
 from settings.errors import UserError
 from settings.runs import has_checkpoint
 

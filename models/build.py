@@ -19,6 +19,7 @@ from urllib.parse import urlparse
 import torch
 from torch import nn
 
+from models.checkpoint import CARD, read_checkpoint
 from models.inputs import adapt_input, first_layer
 from models.lora import add_adapters
 from models.matching import WeightsReport
@@ -32,7 +33,6 @@ from models.weights import (
     load_tensors,
     locate,
     net_tensors,
-    read_checkpoint,
     start_small,
 )
 from settings.errors import UserError, unknown
@@ -138,7 +138,7 @@ def net_input(*, name: str, source: str | None = None, weights: str = "none") ->
         return NetInput(image_sizes=sizes)
     if is_file(weights):
         file = checkpoint_of(locate(weights))
-        stored = read_checkpoint(file).get("lightbox")
+        stored = read_checkpoint(file).get(CARD)
         if isinstance(stored, Mapping):
             kept = Preprocessing.from_dict(stored["preprocessing"])
             return _follow(kept, sizes, f"the run of {file}")

@@ -97,21 +97,6 @@ class Classifier(nn.Module):
         return torch.autocast(device, dtype=MIXED[self.precision]) if self.precision in MIXED else nullcontext()
 
 
-class Ensemble(nn.Module):
-    """The mean of several classifiers' probabilities, over the same classes in the same order."""
-
-    def __init__(self, members: Sequence[Classifier]) -> None:
-        super().__init__()
-        if not members:
-            raise ValueError("an ensemble needs a member")
-        self.members = nn.ModuleList(members)
-
-    def forward(self, views: Tensor | Sequence[Tensor]) -> Tensor:
-        """Probabilities (B, K) of the same views for all members, or of one tensor of views for each."""
-        given = [views] * len(self.members) if isinstance(views, Tensor) else list(views)
-        return average([member(one) for member, one in zip(self.members, given, strict=True)])
-
-
 def average(probs: Sequence[Tensor]) -> Tensor:
     """The mean of several members' probabilities (B, K); of one member they are its own."""
     return torch.stack(list(probs)).mean(dim=0) if len(probs) > 1 else probs[0]

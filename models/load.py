@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from models.build import build_net
-from models.weights import net_tensors, read_checkpoint
+from models.checkpoint import CARD, read_checkpoint
+from models.weights import net_tensors
 from settings.errors import UserError
 from settings.preprocessing import Preprocessing
 from settings.run_names import checkpoint_of, find_run, runs_folder
@@ -62,16 +63,16 @@ def load_run(path: str | Path, *, runs: str | Path | None = None) -> LoadedRun:
     """
     file = find_checkpoint(path, runs=runs)
     stored = read_checkpoint(file)
-    about = stored.get("lightbox")
+    about = stored.get(CARD)
     if not isinstance(about, dict) or "state_dict" not in stored:
         raise UserError(
-            f"{file} is not a checkpoint of a run: it has no key 'lightbox' that says net, class names and "
+            f"{file} is not a checkpoint of a run: it has no key '{CARD}' that says net, class names and "
             f"preprocessing{_held(stored)}"
         )
     if about.get("schema") != SCHEMA:
         raise UserError(f"{file} has schema {about.get('schema')}; this version reads {SCHEMA}")
     if missing := _missing(about):
-        raise UserError(f"{file} cannot be used alone: its key 'lightbox' lacks {', '.join(missing)}")
+        raise UserError(f"{file} cannot be used alone: its key '{CARD}' lacks {', '.join(missing)}")
     with torch.random.fork_rng(devices=[]):  # the random start is overwritten; the caller's random state stays
         arguments = {key: about["model"][key] for key in MODEL_KEYS}
         net = build_net(**arguments, standardize=about["model"].get("standardize", "none"))

@@ -5,19 +5,15 @@ Files are read with `weights_only=True` or as safetensors: reading never runs co
 
 from __future__ import annotations
 
-import argparse
-import pathlib
 import re
 import sys
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence, Set
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
+from models.checkpoint import CARD, read_checkpoint
 from models.inputs import first_layer
 from models.lora import merged
 from models.matching import Mismatch, WeightsReport, adapted, match_by_order, without_prefix
@@ -26,7 +22,7 @@ from settings.errors import UserError
 from settings.run_names import checkpoint_of
 from settings.weight_files import is_file, locate
 
-__all__ = ["is_file", "load_file_into", "load_tensors", "locate", "net_tensors", "read_checkpoint"]
+__all__ = ["is_file", "load_file_into", "load_tensors", "locate", "net_tensors"]
 
 CONTAINERS = (
     *("state_dict_ema", "model_ema", "ema_state_dict", "ema", "state_dict", "model_state_dict"),
@@ -39,54 +35,11 @@ RENAMES = (
     (re.compile(r"\.mlp\.linear_1\."), ".mlp.0."),
     (re.compile(r"\.mlp\.linear_2\."), ".mlp.3."),
 )
-# What training scripts put beside the tensors: plain holders of values, whose making runs no code of the file.
-HARMLESS: list[Any] = [
-    argparse.Namespace,
-    *(pathlib.PosixPath, pathlib.PurePosixPath),
-    np.dtype,
-    *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")),
-    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
-]
-
-
-def read_checkpoint(file: Path) -> dict[str, Any]:
-    """Read a file of weights into a mapping, on the CPU, without running code of the file.
-
-    Raises:
-        UserError: the file is damaged, or holds anything but tensors and plain values.
-    """
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return dict(load_file(file))
-        with torch.serialization.safe_globals(HARMLESS):
-            stored = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # zip, pickle, safetensors and torch each raise their own kinds
-        raise UserError(f"cannot read the weights in {file}: {_reason(error)}") from error
-    if not isinstance(stored, dict):
-        raise UserError(f"{file} holds a {type(stored).__name__}, not a mapping of names to tensors")
-    return stored
-
-
-def _reason(error: Exception) -> str:
-    """Why a file cannot be read; torch's own text offers to run the file's code."""
-    text = str(error)
-    if "TorchScript" in text:
-        return "it is a TorchScript program; save its tensors: torch.save(torch.jit.load(FILE).state_dict(), NEW)"
-    if found := re.search(
-        r"GLOBAL ([\w.]+) was not an allowed global|Unsupported (?:class|global)[: ]+(?:GLOBAL )?([\w.]+)", text
-    ):
-        return (
-            f"it holds an object of {found[1] or found[2]} besides tensors, and loading one runs its code; where the "
-            "file comes from, save the tensors alone: torch.save(net.state_dict(), NEW)"
-        )
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 def net_tensors(stored: Mapping[str, Any]) -> dict[str, Tensor]:
     """Take the net's tensors out of anybody's checkpoint: inner mapping, no wrappers' prefixes, adapters merged."""
-    ours = "lightbox" in stored
+    ours = CARD in stored
     inner: Mapping[str, Any] | None = stored
     while inner is not None:
         stored = inner
@@ -122,7 +75,7 @@ def load_file_into(
         raise UserError(
             f"{file} holds no tensors that a net could have; its keys are {', '.join(map(str, stored))[:200]}"
         )
-    about = stored.get("lightbox")
+    about = stored.get(CARD)
     before = about.get("class_names") if isinstance(about, Mapping) else None
     classes = (before, class_names) if before and class_names and list(before) != list(class_names) else None
     return load_tensors(net, tensors, origin=str(file), by_order=by_order, classes=classes)

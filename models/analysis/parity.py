@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from models.weights import net_tensors, read_checkpoint
+from models.checkpoint import CARD, read_checkpoint
+from models.weights import net_tensors
 
 BATCHES = (1, 2, 7)
 """Numbers of images at once that come first, so that a file which is bound to one number is found out."""
@@ -95,7 +96,7 @@ def net_links(
         links.append(link("reloaded checkpoint", reference, reference, note=note))
         if raw is not None:
             other = copy.deepcopy(net)
-            other.load_state_dict(net_tensors({"lightbox": {}, "state_dict": raw}))
+            other.load_state_dict(net_tensors({CARD: {}, "state_dict": raw}))
             note = "another net on purpose: the averaged weights are used"
             links.append(link("before averaging", in_batches(other, images), reference, must_agree=False, note=note))
         if compiled:

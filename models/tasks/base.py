@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from models.analysis.activation_map import class_activation_maps, spatial_module
+from models.checkpoint import CARD
 from models.freezing import Freezing
 from models.losses import build_loss
 from models.metrics import build_metrics, gathered_value, update_metrics
@@ -347,7 +348,7 @@ class Task(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what makes the file stand alone, and what an open epoch has found: metrics, and sums, a row a process."""
-        checkpoint["lightbox"] = self.card
+        checkpoint[CARD] = self.card
         checkpoint["figures"] = dict(self.epoch_metrics)
         checkpoint["train_sums"] = None
         if "train" in self.sums:

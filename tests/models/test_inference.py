@@ -9,7 +9,7 @@ from torchvision.transforms.v2 import TenCrop
 
 from datamodules.transforms import fit_to, normalise
 from datamodules.views import cut_views
-from models.inference import Classifier, Ensemble
+from models.inference import Classifier, average
 from models.load import LoadedRun
 from settings.preprocessing import Preprocessing
 
@@ -53,8 +53,8 @@ def test_one_member_with_one_view_is_the_net():
         assert torch.equal(one(views[:, 0].float() / 255), expected) or torch.allclose(
             one(views[:, 0].float() / 255), expected, atol=1e-6
         )
-        assert torch.equal(Ensemble([one])(views), expected)
-        assert torch.equal(Ensemble([one, one])(views), expected)
+        assert torch.equal(average([one(views)]), expected)
+        assert torch.equal(average([one(views), one(views)]), expected)
 
 
 @pytest.mark.parametrize(("resize", "fraction", "side"), [(28, None, 28), (24, None, 27), (24, 0.6, 40)])
@@ -86,7 +86,9 @@ def test_an_ensemble_is_the_mean_and_each_member_reads_its_own_images():
     expected = (plain(first, fit_to(images(), PREPROCESSING)) + theirs[:, [2, 1, 3, 0]]) / 2
     members = [Classifier.of(run, class_names=names) for run in (first, second)]
     with torch.inference_mode():
-        assert torch.allclose(Ensemble(members)(given), expected, rtol=0, atol=1e-12)
+        assert torch.allclose(
+            average([net(one) for net, one in zip(members, given, strict=True)]), expected, rtol=0, atol=1e-12
+        )
 
 
 def test_the_precision_of_the_training_is_that_of_the_test():

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from models.build import build_net, net_input
-from models.weights import is_file, load_file_into, net_tensors, read_checkpoint
+from models.checkpoint import read_checkpoint
+from models.weights import is_file, load_file_into, net_tensors
 from settings.errors import UserError
 from settings.preprocessing import Preprocessing
 
@@ -221,3 +222,13 @@ def test_files_are_told_from_named_sets(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "default").touch()
     assert [is_file(w) for w in ("none", "default", "IMAGENET1K_V2", "a1_in1k")] == [False] * 4
     assert [is_file(w) for w in ("a.pth", "b.ckpt", "x/y", "c.safetensors")] == [True] * 4
+
+
+def test_a_flipped_bit_is_found_wherever_it_is(tmp_path):
+    file = tmp_path / "a.ckpt"
+    torch.save({"weight": torch.full((1000,), 3.0)}, file)
+    content = bytearray(file.read_bytes())
+    content[content.index(bytes(torch.full((4,), 3.0).numpy().tobytes())) + 400] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.ckpt: .*damaged|a\.ckpt: .*CRC"):
+        read_checkpoint(file)
