@@ -50,9 +50,7 @@ def test_a_segmentation_trains_resumes_scores_and_predicts(tmp_path: Path, scene
     page = (run / "report.html").read_text()
     assert "Hardest test images" in page and "pixels" in page and "Augmentation" in page
 
-    train(
-        [*line[:-2], "scheduler=constant", "trainer.max_epochs=1", "name=parts", "test=false", "callbacks.report=null"]
-    )
+    train([*line, "trainer.max_epochs=1", "name=parts", "test=false", "callbacks.report=null"])
     train([*line, "trainer.max_epochs=2", "name=parts", "resume=auto"])
     weights = [
         torch.load(folder_of(tmp_path, name) / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
