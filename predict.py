@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from settings.commands.predict import COMMAND, EXPORTS, PredictJob, compose_jobs
 from settings.errors import UserError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from datamodules.sources.named import NamedImages
     from models.load import LoadedRun
     from reports.predictions import Prediction
@@ -50,10 +52,35 @@ def writers_of(loaded: "LoadedRun") -> Any:
     """The module that writes what the run's task predicts: classes, sets of labels or masks."""
     from importlib import import_module
 
+    kinds = {"class": "predictions", "labels": "label_sets", "mask": "masks"}
+    return import_module(f"reports.{kinds[predicts(loaded)]}")
+
+
+def predicts(loaded: "LoadedRun") -> str:
+    """What the run's task predicts, by its source: a `class` an image, `labels` or a `mask`.
+
+    Raises:
+        UserError: nothing that can be written.
+    """
+    from settings.schema.names import task_value
+
+    found = task_value(loaded.checkpoint["task"], "predicts")
+    if found not in ("class", "labels", "mask"):
+        raise UserError(f"run: task={loaded.checkpoint['task']} does not say what a prediction is (`predicts`)")
+    return found
+
+
+def probabilities_of(loaded: "LoadedRun") -> "Callable[[Tensor], Tensor]":
+    """What turns outputs into probabilities; lightning, which takes seconds, is imported for few tasks."""
+    from functools import partial
+
+    import torch
+
+    if loaded.checkpoint["task"] in ("classification", "segmentation"):
+        return partial(torch.softmax, dim=1)
     from models.tasks import task_class
 
-    kinds = {"class": "predictions", "labels": "label_sets", "mask": "masks"}
-    return import_module(f"reports.{kinds[task_class(loaded.checkpoint['task']).predicts]}")
+    return task_class(loaded.checkpoint["task"]).probabilities
 
 
 class Disagreement(Exception):
@@ -126,22 +153,20 @@ def record(job: PredictJob, loaded: "LoadedRun", found: "NamedImages", show: Any
     """Predict all files, write the files that were asked for, hand each row to `show`; count why files failed."""
     from contextlib import ExitStack
 
-    from models.tasks import task_class
     from reports.gallery import Gallery
     from reports.predictions import with_progress, written_whole
 
-    predicts = task_class(loaded.checkpoint["task"]).predicts
     kind = writers_of(loaded)
     reasons: Counter[str] = Counter()
     gallery = None
-    if job.gallery and predicts == "class":  # of other tasks there is no least certain image
+    if job.gallery and predicts(loaded) == "class":  # of other tasks there is no least certain image
         gallery = Gallery(most=job.gallery_images, class_names=loaded.class_names)
     with ExitStack() as files:
         writers = [show] if show else []
         if job.output:
             rows = kind.csv_rows if job.output.suffix.lower() == ".csv" else kind.json_rows
             writers.append(rows(files.enter_context(written_whole(job.output, "output")), loaded.class_names))
-        if job.output and predicts == "mask":
+        if job.output and predicts(loaded) == "mask":
             writers.append(mask_files(job))
         if gallery:
             writers.append(gallery.add)
@@ -174,7 +199,6 @@ def predictions(job: PredictJob, loaded: "LoadedRun", found: "NamedImages") -> "
     from datamodules.transforms import normalise, unfit_mask
     from datamodules.unlabelled import UnlabelledImages, picture_batches
     from engine.scoring_processes import Processes
-    from models.tasks import task_class
     from reports.masks import OUTSIDE
     from reports.predictions import Prediction
 
@@ -186,11 +210,11 @@ def predictions(job: PredictJob, loaded: "LoadedRun", found: "NamedImages") -> "
     net = loaded.net.to(device)
     pictures = UnlabelledImages(paths=found.paths, reasons=found.reasons, preprocessing=loaded.preprocessing)
     start = 0
-    task = task_class(loaded.checkpoint["task"])
+    has_mask, probabilities_from = predicts(loaded) == "mask", probabilities_of(loaded)
     for images, reasons, sizes in picture_batches(pictures, batch_size=batch_size, num_workers=workers):
         with torch.inference_mode():
             logits = net(normalise(images.to(device), loaded.preprocessing)) if len(images) else torch.empty(0, 1)
-            probabilities = task.probabilities(logits).cpu()
+            probabilities = probabilities_from(logits.float()).cpu()
         finite = probabilities.flatten(1).isfinite().all(dim=1).tolist()
         read = 0
         names, start = found.names[start : start + len(reasons)], start + len(reasons)
@@ -198,7 +222,7 @@ def predictions(job: PredictJob, loaded: "LoadedRun", found: "NamedImages") -> "
             if reason is not None:
                 yield Prediction(name=name, reason=reason)
                 continue
-            if finite[read] and task.predicts == "mask":
+            if finite[read] and has_mask:
                 seen = probabilities[read].argmax(dim=0).to(torch.uint8)
                 mask = unfit_mask(seen, *sizes[read], loaded.preprocessing, outside=OUTSIDE)
                 yield Prediction(name=name, image=images[read], mask=mask, seen=seen)

@@ -149,7 +149,7 @@ def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -
         "name": model.name,
         "source": model.source,
         "arguments": model.net_arguments(),
-        "num_classes": len(data.class_names),
+        "num_classes": task_class(config.chosen_task).head or len(data.class_names),
         "in_channels": preprocessing.channels,
         "image_size": preprocessing.image_size,
         "standardize": config.data.standardize,
@@ -165,6 +165,7 @@ def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -
     card = {
         "schema": 1,
         "task": config.chosen_task,
+        "head": task_class(config.chosen_task).head,
         "model": net_arguments,
         "class_names": list(data.class_names),
         "preprocessing": preprocessing.to_dict(),

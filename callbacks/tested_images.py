@@ -51,7 +51,7 @@ class CollectTested(Callback):
             images = images[:, 0]
         index = (self._seen + torch.arange(len(targets))) * trainer.world_size + trainer.global_rank
         self._seen += len(targets)
-        real = (targets.cpu().view(len(targets), -1) != task.padding).any(dim=1)
+        real = task.real(targets).cpu()
         places = real.nonzero()[:, 0]
         self.count += len(places)
         decisions = task.decisions(outputs, batch)

@@ -81,7 +81,7 @@ def load_run(path: str | Path, *, runs: str | Path | None = None) -> LoadedRun:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{file} does not fit its own net {about['model'].get('name')}: {reason}") from error
-    if len(about["class_names"]) != about["model"]["num_classes"]:
+    if (about.get("head") or len(about["class_names"])) != about["model"]["num_classes"]:
         raise UserError(
             f"{file} names {len(about['class_names'])} classes, and its net has {about['model']['num_classes']} outputs"
         )

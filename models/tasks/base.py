@@ -4,15 +4,16 @@ A task is one file in this folder with one class, named as the file (`multilabel
 attributes below are literals: the configuration reads them from source, without importing torch. The smallest task:
 
     class Regression(Task):
-        targets = "labels"
         metrics = {"mean_absolute_error": "min", "loss": "min"}
+        head = 1
 
         def loss(self, outputs, batch):
             return mse_loss(outputs[:, 0], batch[1].float())
 
         def counted(self, outputs, batch):
-            error = (outputs[:, 0] - batch[1]).abs()
-            return {"loss": (error**2).sum(), "mean_absolute_error": error.sum(), "count": len(error)}
+            real = self.real(batch[1])
+            error = (outputs[:, 0] - batch[1])[real].abs()
+            return {"mean_absolute_error": error.sum(), "loss": (error**2).sum(), "count": real.sum()}
 """
 
 import math
@@ -51,6 +52,7 @@ class Task(LightningModule):
         defaults: group -> choice where command line and experiment name none, such as `{"model": "unet_small"}`.
         library: which of torchmetrics' classes score it by name: `Multiclass`, `Multilabel`, or none.
         from_library: those of `metrics` that a class of torchmetrics computes -> its name.
+        head: outputs of the net; None is one a class.
         padding: target of an image that only fills up a batch; it counts nowhere.
         predicts: what a prediction is: a `class` an image, a set of `labels`, or a `mask`.
         views: whether several views of a test image can be averaged.
@@ -84,6 +86,7 @@ class Task(LightningModule):
     defaults: ClassVar[dict[str, str]] = {}
     library: ClassVar[str] = ""
     from_library: ClassVar[dict[str, str]] = {}
+    head: ClassVar[int | None] = None
     padding: ClassVar[int] = -1
     predicts: ClassVar[str] = "class"
     views: ClassVar[bool] = False
@@ -154,7 +157,8 @@ class Task(LightningModule):
 
         In training `self.training` is true, and `loss` is added where this says none.
         """
-        raise NotImplementedError(f"{type(self).__name__} must say what a batch adds to its metrics")
+        count = self.real(batch[1]).sum()
+        return {"count": count} if self.training else {"count": count, "loss": self.loss(outputs, batch) * count}
 
     def measured(self, sums: Mapping[str, Tensor], split: str) -> dict[str, float]:
         """The metrics from the sums over all batches and processes, float64 on the CPU.
@@ -170,8 +174,13 @@ class Task(LightningModule):
         return outputs.float().softmax(dim=1)
 
     def image_losses(self, outputs: Any, batch: Batch) -> Tensor:
-        """Loss of each image of a test batch, (B,): which are the hardest."""
-        raise NotImplementedError(f"{type(self).__name__} must say how hard an image is")
+        """Loss of each image of a test batch, (B,): which are the hardest. As it stands that of the image alone."""
+        alone = [slice(index, index + 1) for index in range(len(outputs))]
+        return torch.stack([self.loss(outputs[one], (batch[0][one], batch[1][one])) for one in alone])
+
+    def real(self, targets: Tensor) -> Tensor:
+        """Which images of a batch count, bool (B,): not those that only fill it up."""
+        return (targets.view(len(targets), -1) != self.padding).any(dim=1)
 
     def describe(self, outputs: Any, batch: Batch, index: int) -> tuple[str, str]:
         """What is true of an image of the batch, and what the net says: two short texts."""

@@ -33,7 +33,7 @@ class Multilabel(Task):
         targets = batch[1]
         if self.training:
             return {"count": len(targets)}
-        real = targets[:, 0] != self.padding
+        real = self.real(targets)
         logits, targets = outputs[real].float(), targets[real]
         losses = binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=1)
         predicted, true = logits > 0, targets > 0.5

@@ -124,6 +124,22 @@ def test_multilabel_equals_scikit_learn(batch: int) -> None:
     assert found == pytest.approx(expected, rel=1e-5)
 
 
+class Distance(Task):
+    """A task as a forker writes it: its loss, and nothing else."""
+
+    def loss(self, outputs: Any, batch: Any) -> Tensor:
+        return (outputs[:, 0] - batch[1]).abs().mean()
+
+
+def test_a_loss_is_enough_for_a_task() -> None:
+    outputs, targets = torch.randn(9, 1), torch.arange(9)
+    task = made(Distance)
+    expected = (outputs[:, 0].double() - targets).abs()
+    assert score(task, outputs, targets, batch=4) == {"loss": pytest.approx(expected.mean().item(), rel=1e-6)}
+    assert task.image_losses(outputs, (outputs, targets)).tolist() == pytest.approx(expected.tolist(), rel=1e-6)
+    assert task.monitor == "val/loss" and task.monitor_mode == "min"
+
+
 def test_a_checkpoint_of_an_open_epoch_keeps_its_sums_and_old_ones_are_read() -> None:
     task = made(Classification)
     found = {"loss": 3.5, "correct": 2.0, "count": 4.0}
