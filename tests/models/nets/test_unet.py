@@ -31,7 +31,7 @@ def test_the_published_net_has_its_parameters_and_sizes():
         assert net.unpadded(torch.zeros(1, 1, 572, 572)).shape == (1, 2, 388, 388)
         assert net(torch.zeros(1, 1, 388, 388)).shape == (1, 2, 388, 388)
         with_norm = build_net(
-            name="unet_2015", num_classes=1, in_channels=3, image_size=64, arguments={"norm": "batch", "patch": 1}
+            name="unet_2015", num_classes=2, in_channels=3, image_size=64, arguments={"norm": "batch", "patch": 1}
         )
     # Batch norm has two parameters where the eighteen convolutions 3x3 had a bias.
     assert count(with_norm) == 31_037_698
