@@ -109,8 +109,8 @@ class FashionScenes(ImageDataModule):
     targets: ClassVar[tuple[str, ...]] = ("masks", "multilabels")
     channels = 1
     image_size = SIDE
-    mean = (0.4469,)
-    std = (0.2992,)
+    mean: tuple[float, ...] = (0.4469,)
+    std: tuple[float, ...] = (0.2992,)
 
     def __init__(
         self,
@@ -317,7 +317,7 @@ def split_scenes(
     sizes = [(photograph.shape[1], photograph.shape[2]) for photograph in photographs]
     draws = [draw(split, scene, objects=len(pixels), sizes=sizes) for scene in range(count)]
     used = np.unique([index for one in draws for index in one.objects])
-    shapes = {}
+    shapes: dict[int, np.ndarray] = {}
     for part in np.split(used, range(4096, len(used), 4096)):  # some MB at a time
         shapes.update(zip(part.tolist(), silhouettes(pixels[part]), strict=True))
     channels = len(photographs[0])
