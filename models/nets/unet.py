@@ -104,15 +104,15 @@ class UNet(nn.Module):
         self.upsample = upsample
         self.valid = padding == "valid"
         self.levels = len(widths) - 1
-        pad = 0 if self.valid else 1
+        rim = 0 if self.valid else 1
         channels = in_channels * patch**2
         self.encoder = nn.ModuleList()
         for width in widths:
-            self.encoder.append(Block(in_channels=channels, out_channels=width, norm=norm, padding=pad))
+            self.encoder.append(Block(in_channels=channels, out_channels=width, norm=norm, padding=rim))
             channels = width
         self.decoder = nn.ModuleList()
         for width in reversed(widths[:-1]):
-            up = Up(in_channels=channels, out_channels=width, upsample=upsample, norm=norm, padding=pad)
+            up = Up(in_channels=channels, out_channels=width, upsample=upsample, norm=norm, padding=rim)
             self.decoder.append(up)
             channels = width
         self.head = nn.Conv2d(channels // patch**2, num_classes, 1)

@@ -207,6 +207,22 @@ def _operations(recipe: Mapping[str, Any]) -> Mistakes:
         yield from _of_class(("augment", name), given, ours=[], target=known[name], filled_in=FILLED_IN_OPERATIONS)
 
 
+def _net(config: Settings, written: Set[str]) -> Mistakes:
+    """The net gives what the task wants of it: a class an image, a class a pixel, ..."""
+    wanted = names.task_value(config.chosen_task, "output")
+    model = config.model
+    if wanted is None or (model.source == "own" and model.name not in names.nets()):
+        return
+    if names.net_output(model.name if model.source == "own" else None) != wanted:
+        fit = [name for name in names.nets() if names.net_output(name) == wanted]
+        libraries = ", nets of torchvision and timm" if wanted == "logits" else ""
+        yield (
+            ("model",),
+            f"={model.name}: gives no {OUTPUTS.get(wanted, wanted)}, which task={config.chosen_task} wants; "
+            f"nets for it: {', '.join(fit[:8])}{', ...' if len(fit) > 8 else ''}{libraries}",
+        )
+
+
 def _weights(config: Settings, written: Set[str]) -> Mistakes:
     model, transfer = config.model, config.transfer
     key = "pretrained" if model.pretrained else "weights"
@@ -444,7 +460,11 @@ def _tracker(config: Settings, written: Set[str]) -> Mistakes:
         yield ("logger",), '=tensorboard: the package is not installed: pip install -e ".[tensorboard]"'
 
 
+OUTPUTS = {"logits": "score a class of an image", "dense": "score a class of each pixel"}
+"""What a net gives, in words."""
+
 CHECKS: dict[Callable[[Settings, Set[str]], Mistakes], frozenset[str]] = {
+    _net: frozenset({"model", "task", "data"}),
     _weights: frozenset({"model", "transfer"}),
     _auxiliary: frozenset({"model", "loss"}),
     _image_size: frozenset({"model", "data"}),

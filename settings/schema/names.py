@@ -33,6 +33,18 @@ def net_target(name: str) -> str:
     return place if place.startswith("models.") else f"models.nets.{place}"
 
 
+def net_output(name: str | None) -> str:
+    """What a net of ours gives: `logits` (B, K) or `dense` (B, K, H, W); None is a library's, which gives logits."""
+    from settings.schema import signatures
+
+    if name is None:
+        return "logits"
+    try:
+        return signatures.class_value(net_target(name), "output") or "logits"
+    except signatures.NotFoundInSource:
+        return "logits"
+
+
 def transfer_modes() -> dict[str, str]:
     """Transfer modes: name -> "models.transfer.function"."""
     table = importlib.import_module("models.transfer").MODES
