@@ -32,13 +32,17 @@ def broken(note: str, value: Any) -> str | None:
 
 def in_words(note: object) -> str | None:
     """The range that a note asks for ("from 0 to 1"); None of any other note."""
+    found = limits(note)
+    return _words(found) if found else None
+
+
+def limits(note: object) -> list[tuple[str, float]]:
+    """The limits of a range, `[(">=", 0), ("<", 1)]`; none of any other note."""
     found = _RANGE.fullmatch(note) if isinstance(note, str) else None
-    return _words(_limits(found)) if found else None
-
-
-def _limits(found: re.Match[str]) -> list[tuple[str, float]]:
-    limits = [((found["above"] or "").replace("<", ">"), found["low"]), (found["sign"], found["limit"])]
-    return [(sign, float(limit)) for sign, limit in limits if limit is not None]
+    if found is None:
+        return []
+    pairs = [((found["above"] or "").replace("<", ">"), found["low"]), (found["sign"], found["limit"])]
+    return [(sign, float(limit)) for sign, limit in pairs if limit is not None]
 
 
 def _words(limits: list[tuple[str, float]]) -> str:
@@ -48,8 +52,8 @@ def _words(limits: list[tuple[str, float]]) -> str:
 
 
 def _range(found: re.Match[str], value: float) -> str | None:
-    limits = _limits(found)
-    return None if all(_HOLDS[sign](value, limit) for sign, limit in limits) else _words(limits)
+    wanted = limits(found[0])
+    return None if all(_HOLDS[sign](value, limit) for sign, limit in wanted) else _words(wanted)
 
 
 def _remainder(found: re.Match[str], value: int) -> str | None:

@@ -11,6 +11,7 @@ import pytest
 
 from compare import compare, run
 from reports.comparison import table
+from reports.comparison.runs import find_folders
 from settings.commands.compare import COMMAND, compose_jobs
 from settings.commands.launch import launch
 from settings.errors import UserError
@@ -34,6 +35,12 @@ def runs(tmp_path_factory):
             words = [*SMALL, f"optimizer.lr={rate}", f"seed={seed}", f"name=lr{rate}_<i>{seed}", f"paths.runs={folder}"]
             found[rate, seed] = train(words)
     return folder, found
+
+
+def test_a_checkpoint_alone_cannot_be_compared(tmp_path):
+    (tmp_path / "lone.ckpt").write_text("")
+    with pytest.raises(UserError, match="a checkpoint alone has no metrics"):
+        find_folders([str(tmp_path / "lone.ckpt")], tmp_path / "runs")
 
 
 def test_help_names_every_key_and_starts_without_torch(tmp_path):

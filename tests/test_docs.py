@@ -63,7 +63,7 @@ def test_a_dead_link_is_found(tmp_path):
 def test_commands_are_found_in_lines_and_between_backticks():
     text = "x `python train.py a=1\n  b=2` and `run a.py`\n\n    python evaluate.py run=A | tee log\n    pip list\n"
     assert commands(text) == [("train", "a=1 b=2"), ("evaluate", "run=A")]
-    assert len(TYPED) > 20
+    assert {script for script, _ in TYPED} >= {"train"}
 
 
 @pytest.fixture(scope="module")

@@ -109,7 +109,7 @@ def palette(count: int = 256) -> Tensor:
 
 def overlay(image: Tensor, mask: Tensor, *, opacity: float = 0.6) -> Tensor:
     """The image uint8 (3, H, W) with the classes of the mask (H, W) in colour; class 0 and 255 stay as they are."""
-    colours = palette()[mask].movedim(-1, 0).float()  # (3, H, W)
+    colours = palette()[mask.long()].movedim(-1, 0).float()  # (3, H, W)
     shown = (mask > 0) & (mask != 255)
     mixed = torch.where(shown, (1 - opacity) * image + opacity * colours, image.float())
     return mixed.round().to(torch.uint8)

@@ -42,7 +42,10 @@ COMMON = (
     ("debug=fast", "one batch of everything; overfit, limit, profile look closer"),
     ("-m model=lenet5,resnet20 seed=0,1,2", "a grid: all jobs are checked first, then run one by one"),
     ("--cfg job", "prints the resolved configuration and stops"),
+    ("--schema", "prints a JSON schema of configs/, for editors"),
 )
+_FOR_EDITORS = re.compile(r"# yaml-language-server: ")
+_FOR_MACHINES = re.compile(r"# (@package|yaml-language-server:) ")
 
 
 def read_default_choices(train_yaml: Path = CONFIGS / "train.yaml") -> dict[str, str]:
@@ -71,7 +74,7 @@ def read_groups(configs: Path = CONFIGS) -> dict[str, list[str]]:
 def read_claim(experiment: Path) -> str:
     """The goal in the header of an experiment file, or its first line of comment."""
     lines = experiment.read_text(encoding="utf-8").splitlines()
-    comments = [line.lstrip("# ").rstrip() for line in lines if line.startswith("#") and "@package" not in line]
+    comments = [line.lstrip("# ").rstrip() for line in lines if line.startswith("#") and not _FOR_MACHINES.match(line)]
     goals = [line.partition(":")[2].strip() for line in comments if line.lower().startswith("goal:")]
     return next((line for line in [*goals, *comments] if line), "")
 
@@ -125,9 +128,10 @@ def format_group(group: str, choice: str | None = None, configs: Path = CONFIGS)
     if choice not in choices:
         raise UserError(unknown(group, str(choice), choices))
     text = (configs / group / f"{choice}.yaml").read_text(encoding="utf-8").rstrip()
+    shown = "\n".join(line for line in text.splitlines() if not _FOR_EDITORS.match(line))
     head = _wrap(f"{group}: ", [f"[{each}]" if each == choice else each for each in choices])
     where = f"configs/{group}/{choice}.yaml" + ("" if "@package" in text else f", keys are {group}.KEY=VALUE")
-    return "\n".join([*head, f"{where}:", "", text])
+    return "\n".join([*head, f"{where}:", "", shown])
 
 
 def print_help(arguments: Sequence[str] = ()) -> None:

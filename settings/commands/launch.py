@@ -43,6 +43,14 @@ def launch(
 
             print_help(argv) if help_page is None else print_text(help_page())
             return 0
+        if compose_jobs is None and "--schema" in argv:
+            import json
+
+            from settings.commands.help import print_text
+            from settings.schema.json_schema import json_schema
+
+            print_text(json.dumps(json_schema(), indent=1, ensure_ascii=False))
+            return 0
         if os.environ.get(OURS):  # by the run that started this process
             from settings.schema.run_config import taken_over
 

@@ -76,7 +76,7 @@ class BatchSizes(Topic):
     meaning = "the largest batch that fits in memory, and images a second of each size"
     trains = True
     example = "data=fashion_mnist model=resnet20 augment=standard"
-    memory: Annotated[float, "0 < x <= 1"] = key(0.8, "share of the free memory that may be used, on the CPU")
+    memory: Annotated[float, "0 < x <= 1"] = key(0.8, "share of the free memory to use, on the CPU")
     largest: Annotated[int, "1 <= x <= 1000000"] = key(4096, "the largest batch to try")
     steps: Annotated[int, "2 <= x <= 1000"] = key(5, "timed steps of each size")
     seconds: Annotated[float, "x > 0"] = key(60.0, "no larger batch is tried after this time")

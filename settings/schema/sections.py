@@ -51,7 +51,7 @@ def by_name(value: Any) -> Any:
     return {name: {} if given is None else given for name, given in value.items()} if isinstance(value, dict) else value
 
 
-def _switch(value: Any) -> Any:
+def switch(value: Any) -> Any:
     """`callbacks.ema=true` and `=false` are as good as `={}` and `=null`."""
     return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
@@ -333,14 +333,14 @@ class Callbacks(Section):
     """Ours; any further key is a callback of the forker's: a mapping with `_target_` and its arguments."""
 
     model_config = ConfigDict(extra="allow")
-    early_stopping: Annotated[EarlyStopping | None, BeforeValidator(_switch)] = None
-    ema: Annotated[EMA | None, BeforeValidator(_switch)] = None
-    learning_rate: Annotated[LearningRate | None, BeforeValidator(_switch)] = LearningRate()
+    early_stopping: Annotated[EarlyStopping | None, BeforeValidator(switch)] = None
+    ema: Annotated[EMA | None, BeforeValidator(switch)] = None
+    learning_rate: Annotated[LearningRate | None, BeforeValidator(switch)] = LearningRate()
     checkpoint: Checkpoint = Checkpoint()
     finite: Finite = Finite()
     progress: bool = True
     features_once: bool = True
-    report: Annotated[Report | None, BeforeValidator(_switch)] = Report()
+    report: Annotated[Report | None, BeforeValidator(switch)] = Report()
 
     def to_plain(self) -> dict[str, Any]:
         """Sections by name; arguments of the forker's callbacks as their constructors want them."""

@@ -1,5 +1,6 @@
 """docs/strip.md lists what can be taken away: the files that only one script reaches by its imports."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -21,6 +22,10 @@ LISTED = {
 """Name of an island -> files and folders to delete, tests among them."""
 
 
+def read(file: str) -> str:
+    return (ROOT / file).read_text(encoding="utf-8")
+
+
 def modules(name: str) -> set[str]:
     """The files that `import name` runs: of the packages on the way, and of the module."""
     parts = name.split(".")
@@ -28,12 +33,16 @@ def modules(name: str) -> set[str]:
     return {file for stem in stems for file in (f"{stem}.py", f"{stem}/__init__.py")} & FILES
 
 
-IMPORTS = {
-    file: {
-        target for one in imports_of(file, (ROOT / file).read_text(encoding="utf-8")) for target in modules(one.name)
-    }
-    for file in FILES
-}
+def imported(file: str) -> set[str]:
+    """The files that a file imports; of `import_module(f"reports.{kind}")` those of its own words in the folder."""
+    text = read(file)
+    words = {node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)}
+    names = {one.name for one in imports_of(file, text)}
+    names |= {f"{name}.{word}" for name in names if (ROOT / name.replace(".", "/")).is_dir() for word in words}
+    return {target for name in names for target in modules(name)}
+
+
+IMPORTS = {file: imported(file) for file in FILES}
 
 
 def reached(*roots: str) -> set[str]:
@@ -51,12 +60,14 @@ def reached(*roots: str) -> set[str]:
 def islands() -> dict[str, set[str]]:
     """Name -> what it reaches beside what `train.py` may need.
 
-    What no script imports (nets, operations, data sets) is found by its name, and belongs to `train.py`.
+    What no script imports (nets, operations, data sets) is found by its name, and belongs to `train.py`; so does a
+    folder whose files are found by listing it (tasks).
     """
     scripts = {name: reached(f"{name}.py") for name in LISTED if f"{name}.py" in FILES}
     benchmarks = {file for file in FILES if file.startswith("benchmarks/")}
     by_name = FILES - benchmarks - reached("train.py").union(*scripts.values())
-    core = reached("train.py", *by_name)
+    listing = [Path(file).parent for file in FILES if file.endswith("__init__.py") and '.glob("*.py")' in read(file)]
+    core = reached("train.py", *by_name, *(file for file in FILES if Path(file).parent in listing))
     return {name: files - core for name, files in (scripts | {"benchmarks": reached(*benchmarks)}).items()}
 
 

@@ -4,7 +4,6 @@ The new files lie in `tests/house/fork`, each where it belongs. The slow tests r
 once with everything added under another name, once with every island taken away. This folder is not in the copies.
 """
 
-import ast
 import csv
 import json
 import re
@@ -20,6 +19,7 @@ import yaml
 from sklearn.datasets import load_digits
 
 from settings.weight_files import locate
+from tests.house.test_strip import LISTED, PAGE
 from tests.test_imports import imports_of
 
 ROOT = Path(__file__).parents[2]
@@ -252,94 +252,33 @@ def test_another_name_leaves_the_formats_alone(tmp_path):
     assert copy.run("-c", code).stdout.strip() == "Softmax"
 
 
-# --- what can be taken away --------------------------------------------------------------------------------------
-
-ISLANDS = ("evaluate", "predict", "explore", "compare", "augment", "benchmarks")
-
-
-def sources(root: Path) -> dict[str, set[str]]:
-    """Each Python file of a project -> the files that it imports, wherever in it the import stands."""
-    found = [
-        *root.glob("*.py"),
-        *(path for folder in root.iterdir() if folder.is_dir() for path in folder.rglob("*.py")),
-    ]
-    texts = {path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path in found}
-    modules = {path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in texts}
-
-    def files(name: str) -> set[str]:
-        """Of `a.b.c`: the module or the one that holds it, and the packages above."""
-        parts = name.split(".")
-        return {modules[above] for n in range(1, len(parts) + 1) if (above := ".".join(parts[:n])) in modules}
-
-    def named(text: str) -> set[str]:
-        """Modules that stand in a file as text, as in a table of scripts."""
-        strings = (node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant))
-        return {one for one in strings if isinstance(one, str) and one in modules and "." in one}
-
-    return {
-        path: set().union(*(files(one.name) for one in imports_of(path, text)), *(files(name) for name in named(text)))
-        for path, text in texts.items()
-    }
-
-
-def reached(imports: dict[str, set[str]], roots: Iterable[str]) -> set[str]:
-    """The files that are needed for some of them."""
-    seen: set[str] = set()
-    waiting = list(roots)
-    while waiting:
-        path = waiting.pop()
-        if path not in seen:
-            seen.add(path)
-            waiting += imports[path]
-    return seen
-
-
-def core(imports: dict[str, set[str]], root: Path) -> set[str]:
-    """What `train.py` needs: by its imports, and what it finds by name."""
-    by_name = [path for path in imports if re.match(r"callbacks/|models/(nets|tasks|losses|metrics)/", path)]
-    by_name += [
-        path for path in imports if re.match(r"models/(optimizers|schedules)/|datamodules/(batch|image)/", path)
-    ]
-    for path in (root / "configs/data").glob("*.yaml"):
-        target = yaml.safe_load(path.read_text(encoding="utf-8"))["_target_"]
-        by_name.append(target.rpartition(".")[0].replace(".", "/") + ".py")
-    return reached(imports, ["train.py", *by_name])
-
-
-def island(names_: Iterable[str], imports: dict[str, set[str]], kept: set[str]) -> set[str]:
-    """The files that go with scripts: theirs alone, and the tests that need one of them."""
-    theirs = {path for path in imports if path.removesuffix(".py") in names_ or path.split("/")[0] in names_}
-    others = [f"{name}.py" for name in ISLANDS if name not in names_ and f"{name}.py" in imports]
-    others += [path for path in imports if "benchmarks" not in names_ and path.startswith("benchmarks/")]
-    gone = reached(imports, theirs) - kept - reached(imports, others)
-    tests = {path for path in imports if path.startswith("tests/") and reached(imports, [path]) & gone}
-    return gone | tests
-
-
-def without(names_: Iterable[str], root: Path) -> Copy:
-    """A copy of the project without some islands."""
+def without_islands(root: Path) -> Copy:
+    """A copy of the project after all that docs/strip.md says; `test_strip.py` holds its lists against the imports."""
     copy = Copy(root)
-    imports = sources(copy.root)
-    for path in island(names_, imports, core(imports, copy.root)):
-        (copy.root / path).unlink()
+    shared = re.findall(r"`([^`]+)`", PAGE.partition("## Shared by several")[2])
+    for word in {*shared, *(word for words in LISTED.values() for word in words)}:
+        path = copy.root / word
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     return copy
 
 
-def test_each_island_is_taken_away_alone():
-    """`train.py` needs none of them; no file that stays imports one that goes; a test goes or stays whole."""
-    imports = {path: needed for path, needed in sources(ROOT).items() if not path.startswith("tests/house/")}
-    kept = core(imports, ROOT)
-    assert len(kept) > 100
-    assert [path for path in kept if path.removesuffix(".py") in ISLANDS or path.split("/")[0] in ISLANDS] == []
-    for name in ISLANDS:
-        gone = island([name], imports, kept)
-        assert len(gone) > 3
-        assert {path: both for path, needed in imports.items() if path not in gone and (both := needed & gone)} == {}
-
-
-def test_what_is_left_trains(tmp_path):
-    copy = without(ISLANDS, tmp_path)
+def test_what_is_left_trains_and_no_test_of_it_misses_what_is_gone(tmp_path):
+    copy = without_islands(tmp_path)
     assert [path.name for path in copy.root.glob("*.py")] == ["train.py"]
+    files = {path.relative_to(copy.root).as_posix(): path for path in copy.root.rglob("*.py")}
+    gone = {
+        path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+        for path in ROOT.rglob("*.py")
+        if path.relative_to(ROOT).as_posix() not in files and path.relative_to(ROOT).parts[0] != "tests"
+    }
+    assert {"evaluate", "engine.lr_finder", "benchmarks.measure"} <= gone
+    missed = [
+        f"{name}: {one.name}"
+        for name, path in files.items()
+        for one in imports_of(name, path.read_text(encoding="utf-8"))
+        if one.at_module_level and {one.name, one.name.rpartition(".")[0]} & gone
+    ]
+    assert not missed, missed
     copy.trained("model=softmax", "trainer.max_epochs=1", "callbacks=none", "data.per_class=5")
 
 
@@ -351,4 +290,4 @@ def test_a_fork_with_all_of_it_and_another_name_is_green(fork):
 
 @pytest.mark.slow
 def test_a_fork_without_islands_is_green(tmp_path):
-    without(ISLANDS, tmp_path).assert_green()
+    without_islands(tmp_path).assert_green()
