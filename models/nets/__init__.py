@@ -43,7 +43,6 @@ NETS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "widths": (64, 128, 256, 512, 1024),
             "patch": 1,
-            "upsample": "transposed",
             "norm": "none",
             "padding": "valid",
         },

@@ -8,8 +8,9 @@ O. Ronneberger, P. Fischer, T. Brox: U-Net: Convolutional Networks for Biomedica
 - `unet_2015` is the published one: convolutions without padding (572 -> 388 pixels), biases, no norm, transposed
   convolutions 2x2. What lies outside of the image is mirrored, as in the paper, so that every pixel gets its class.
   1 channel, 2 classes: 31,030,658 parameters.
-- `unet_small` folds 2x2 pixels into channels first (space to depth), and at the end out of them; batch norm (Ioffe,
-  Szegedy 2015), padded convolutions. 1 channel, 11 classes: 266,547 parameters.
+- `unet_small` folds 2x2 pixels into channels first (space to depth), and at the end out of them, after a convolution
+  1x1 to four times the channels: without it too few are left to tell the classes apart. Batch norm (Ioffe, Szegedy
+  2015), padded convolutions. 1 channel, 11 classes: 266,075 parameters.
 - Upsampling without weights follows a convolution 1x1 that halves the channels: it commutes with nearest and
   bilinear, and costs a quarter before them.
 - Left out: dropout at the end of the encoder; the weight map of touching cells is the loss's business.
@@ -87,17 +88,15 @@ class UNet(nn.Module):
         *,
         num_classes: int,
         in_channels: int,
-        widths: Annotated[Sequence[Annotated[int, "x >= 1"]], "len(x) >= 2"] = (32, 48, 96),
+        widths: Annotated[Sequence[Annotated[int, "x >= 1"]], "len(x) >= 2"] = (24, 48, 96),
         patch: Literal[1, 2, 4] = 2,
-        upsample: Literal["nearest", "bed_of_nails", "max_unpool", "transposed", "bilinear"] = "nearest",
+        upsample: Literal["nearest", "bed_of_nails", "max_unpool", "transposed", "bilinear"] = "transposed",
         norm: Literal["batch", "none"] = "batch",
         padding: Literal["same", "valid"] = "same",
     ) -> None:
         super().__init__()
         if len(widths) < 2 or min(widths) < 1:
             raise ValueError(f"widths need 2 levels or more, and at least 1 channel each; got {list(widths)}")
-        if widths[0] % patch**2:
-            raise ValueError(f"the first of widths must divide by patch x patch = {patch**2}; got {widths[0]}")
         if upsample == "max_unpool" and padding == "valid":
             raise ValueError("upsample=max_unpool needs padding=same: valid convolutions move the places of the maxima")
         self.patch = patch
@@ -115,12 +114,14 @@ class UNet(nn.Module):
             up = Up(in_channels=channels, out_channels=width, upsample=upsample, norm=norm, padding=rim)
             self.decoder.append(up)
             channels = width
-        self.head = nn.Conv2d(channels // patch**2, num_classes, 1)
+        self.unfold: nn.Module = nn.Identity() if patch == 1 else nn.Conv2d(channels, channels * patch**2, 1)
+        self.head = nn.Conv2d(channels, num_classes, 1)
 
     def stages(self) -> list[tuple[str, list[str]]]:
         """Give the stages from input to output as (name, module-name prefixes)."""
         encoder = [(f"encoder{level + 1}", [f"encoder.{level}"]) for level in range(len(self.encoder))]
         decoder = [(f"decoder{level + 1}", [f"decoder.{level}"]) for level in range(len(self.decoder))]
+        decoder[-1][1].append("unfold")
         return [*encoder, *decoder, ("head", ["head"])]
 
     def forward(self, images: Tensor) -> Tensor:
@@ -154,7 +155,7 @@ class UNet(nn.Module):
                 skips.append((skip, places))
         for up, (skip, places) in zip(self.decoder, reversed(skips), strict=True):
             features = up(features, skip, places)
-        return self.head(F.pixel_shuffle(features, self.patch))
+        return self.head(F.pixel_shuffle(self.unfold(features), self.patch))
 
 
 def mirrored(images: Tensor, *, dim: int, rim: tuple[int, int]) -> Tensor:
