@@ -6,8 +6,10 @@ once with everything added under another name, once with every island taken away
 
 import csv
 import json
+import math
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -143,6 +145,31 @@ def add_experiment(copy: Copy) -> None:
     assert copy.touched() == {"configs/experiment/parity_spot.yaml": 0}
 
 
+def add_loss(copy: Copy) -> None:
+    """One file, and one YAML with its arguments."""
+    copy.add("models/losses/mean_square.py")
+    copy.add("configs/loss/mean_square.yaml")
+    assert copy.touched() == {"models/losses/mean_square.py": 0, "configs/loss/mean_square.yaml": 0}
+
+
+def add_metric(copy: Copy) -> None:
+    """One file."""
+    copy.add("models/metrics/surprise.py")
+    assert copy.touched() == {"models/metrics/surprise.py": 0}
+
+
+def add_callback(copy: Copy) -> None:
+    """One file."""
+    copy.add("callbacks/longest_step.py")
+    assert copy.touched() == {"callbacks/longest_step.py": 0}
+
+
+def add_task(copy: Copy) -> None:
+    """One file."""
+    copy.add("models/tasks/regression.py")
+    assert copy.touched() == {"models/tasks/regression.py": 0}
+
+
 def add_own_head(copy: Copy) -> None:
     """A net of timm's under another head: one file, one line."""
     copy.add("models/lite0_cosine.py")
@@ -150,7 +177,10 @@ def add_own_head(copy: Copy) -> None:
     assert copy.touched() == {"models/lite0_cosine.py": 0, "models/nets/__init__.py": 1}
 
 
-ADDITIONS = (add_data_set, add_architecture, add_transfer_mode, add_augmentation, add_experiment, add_own_head)
+ADDITIONS = (
+    *(add_data_set, add_architecture, add_transfer_mode, add_augmentation, add_experiment, add_own_head),
+    *(add_loss, add_metric, add_callback, add_task),
+)
 
 
 def rename(copy: Copy) -> None:
@@ -183,13 +213,36 @@ def test_one_run_uses_all_of_them(fork):
     with (folder / "stages.csv").open(newline="") as file:
         trained = {row["stage"]: row["epochs"] for row in csv.DictReader(file)}
     assert trained == {"stem": "2", "head": "1, 3"}  # the mode, with its argument from the experiment
-    steps = json.loads((folder / "summary.json").read_text())["steps"]
+    summary = json.loads((folder / "summary.json").read_text())
     # the recipe, in training batches alone, and once before them, to see that it fits the images' size
-    assert result.stdout.count("negative at 0.25") == steps + 1 > 1
+    assert result.stdout.count("negative at 0.25") == summary["steps"] + 1 > 1
+    assert result.stdout.count("distances at 0.5") >= summary["steps"]  # the loss, with its argument
+    with (folder / "metrics.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    epochs = [row for row in table if row["val/surprise"]]
+    found = {float(row["val/surprise"]): int(row["epoch"]) for row in epochs}  # the metric, of which less is better
+    assert (summary["monitor"], summary["best_epoch"]) == ("val/surprise", found[min(found)])
+    for row in epochs:  # in bits what the validation's cross entropy is in nats
+        assert float(row["val/surprise"]) * math.log(2) == pytest.approx(float(row["val/loss"]), rel=1e-5)
+    assert sum(float(row["longest_step"] or 0) > 0 for row in table) == 3  # the callback
+
+
+def test_a_task_trains_and_is_monitored_by_its_first_metric(fork):
+    run = fork.trained(
+        *("task=regression", "model=spot", "data.per_class=10", "data.batch_size=20", "trainer.max_epochs=2")
+    )
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["monitor"] == "val/mean_absolute_error"
+    spread = statistics.pstdev(load_digits().target.tolist())
+    assert 0 < summary["metrics"]["test/mean_absolute_error"] < 2 * spread
+    assert summary["metrics"]["test/loss"] > summary["metrics"]["test/mean_absolute_error"] ** 2  # Jensen
 
 
 def test_their_mistakes_are_found_as_ours_are(fork):
-    mistakes = ("data.larjest=3", "model.widht=3", "transfer.perod=1", "augment.negative.q=1", "augment.negativ.p=1")
+    mistakes = (
+        *("data.larjest=3", "model.widht=3", "transfer.perod=1", "augment.negative.q=1", "augment.negativ.p=1"),
+        *("loss.temperature=0", "callbacks.longest.unti=1"),
+    )
     result = fork.run("train.py", "experiment=parity_spot", *mistakes, "--cfg", "job")
     assert result.returncode == 2, result.stdout
     for word in (
@@ -201,6 +254,8 @@ def test_their_mistakes_are_found_as_ours_are(fork):
         "period",
         r"augment\.negative\.q",
         r"augment\.negativ\b",
+        r"loss\.temperature=0",
+        r"callbacks\.longest\.unti\b",
     ):
         assert re.search(word, result.stderr), (word, result.stderr)
 
