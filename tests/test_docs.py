@@ -42,7 +42,7 @@ def commands(text: str) -> list[tuple[str, str]]:
     lines: list[str] = []
     for code in CODE.finditer(text):
         lines += [" ".join(code[1].split())] if code[1] else code[0].splitlines()
-    found = (re.match(r"(?:pip .* && )?python (\w+)\.py\b([^|&#]*)", line.strip()) for line in lines)
+    found = (re.match(r"(?:pip .* && )?python (\w+)\.py\b([^|&#>]*)", line.strip()) for line in lines)
     return [(one[1], one[2].strip()) for one in found if one]
 
 
@@ -97,7 +97,7 @@ def test_what_is_to_be_typed_is_accepted(script, words, runs, monkeypatch, capsy
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("settings.stop.leave_at_a_signal", lambda: None)  # of the tests' process
     where = [f"paths.runs={runs}"] if script in ("train", "evaluate", "compare") else []
-    only_show = [] if "--help" in words or "--cfg" in words else ["--cfg", "job"]
+    only_show = [] if re.search(r"--(help|cfg|schema)\b", words) else ["--cfg", "job"]
     monkeypatch.setattr(sys, "argv", [f"{script}.py", *as_typed(words, runs), *where, *only_show])
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(str(ROOT / f"{script}.py"), run_name="__main__")
