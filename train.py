@@ -18,6 +18,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 if TYPE_CHECKING:
     from engine.process_group import Members
+    from models.tasks.base import Task
     from settings.preprocessing import Preprocessing
     from settings.schema.run_config import RunConfig
 
@@ -133,7 +134,7 @@ def load_data(config: "RunConfig", *, for_scoring: bool = False) -> Any:
     return data
 
 
-def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -> Any:
+def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -> "Task":
     """Introduce data and net to each other (classes, channels, image size); then the data's task."""
     import torch
     from lightning import seed_everything
@@ -198,7 +199,12 @@ def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -
 
 
 def choose_precision(
-    config: "RunConfig", data: Any, task: Any, *, members: "Members | None" = None, say: Callable[[str], None] = print
+    config: "RunConfig",
+    data: Any,
+    task: "Task",
+    *,
+    members: "Members | None" = None,
+    say: Callable[[str], None] = print,
 ) -> None:
     """Put what is fastest here in place of `trainer.precision=auto`, in configuration, task and checkpoints."""
     if config.trainer.precision != "auto":
@@ -239,7 +245,7 @@ def run_folder(config: "RunConfig") -> Any:
     return new_folder(rooted(config.paths.runs), config.kind, config.name, reuse=config.resume == "auto")
 
 
-def facts(config: "RunConfig", task: Any) -> dict[str, Any]:
+def facts(config: "RunConfig", task: "Task") -> dict[str, Any]:
     """What the summary says from the first moment on."""
     from engine.run_folder import command_line
 
@@ -258,7 +264,7 @@ def facts(config: "RunConfig", task: Any) -> dict[str, Any]:
     }
 
 
-def metric_modes(config: "RunConfig", task: Any) -> dict[str, str]:
+def metric_modes(config: "RunConfig", task: "Task") -> dict[str, str]:
     """Metric -> which end of it is good, for whatever shows or ranks them: the task's, and the monitor's."""
     from settings.schema.checks import logged
 
@@ -266,18 +272,19 @@ def metric_modes(config: "RunConfig", task: Any) -> dict[str, str]:
     return {**task.metrics, **known, config.watched[0].partition("/")[2]: config.watched[1]}
 
 
-def keep_inputs(record: Any, config: "RunConfig", data: Any, task: Any) -> None:
+def keep_inputs(record: Any, config: "RunConfig", data: Any, task: "Task") -> None:
     """Write what repeats the run: its configuration, which image is in which split, and what the net starts from."""
     record.write("config.yaml", config.to_yaml())
     record.write_table("splits.csv", ("file", "class", "split"), data.split_table())
     if data.effective_preprocessing.settled:
         record.say(data.effective_preprocessing.settled)
-    if report := task.net.weights_report:
+    report: Any = task.net.weights_report
+    if report:
         record.say(report.line())
         record.write_table("weights.csv", ("tensor", "shape", "from", "how"), report.rows())
 
 
-def show_stages(record: Any, config: "RunConfig", task: Any) -> None:
+def show_stages(record: Any, config: "RunConfig", task: "Task") -> None:
     """Say which stages train when and how fast, and keep it as stages.csv."""
     import logging
 

@@ -233,7 +233,7 @@ class LastCheckpoint(Checkpoint):
         _stand_behind_the_step(trainer, self._unsaved)
         self._save(trainer, pl_module)
 
-    def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _save(self, trainer: Trainer, pl_module: Any) -> None:
         refuse_non_finite(trainer, pl_module)
         last, previous = self._folder / "last.ckpt", self._folder / "previous.ckpt"
         if trainer.is_global_zero and last.is_file():

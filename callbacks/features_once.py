@@ -7,7 +7,7 @@ without this differs by rounding.
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -15,6 +15,9 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from models.features import head_input, head_module, is_all_before_head
+
+if TYPE_CHECKING:
+    from models.tasks.base import Task
 
 MOST_BYTES = 2 * 1024**3
 """Of memory for the features of all training and validation images; above it they are computed as they are needed."""
@@ -32,7 +35,7 @@ class FeaturesOnce(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compute the features, or say why not; say nothing where it was not to be expected."""
-        task: Any = pl_module
+        task = cast("Task", pl_module)
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if not task.freezing.plan.trains_head_alone or data.operations:
             return
@@ -50,13 +53,13 @@ class FeaturesOnce(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Back to images: what follows scores the whole net."""
-        self._forget(trainer, pl_module)
+        self._forget(trainer, cast("Task", pl_module))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Back to images, as after a stop by Ctrl-C the best checkpoint is scored."""
-        self._forget(trainer, pl_module)
+        self._forget(trainer, cast("Task", pl_module))
 
-    def _compute(self, trainer: Trainer, task: Any, data: Any) -> str | None:
+    def _compute(self, trainer: Trainer, task: "Task", data: Any) -> str | None:
         """Fill `data.features` and `task.features_into`; else the reason why not."""
         head = head_module(task.net)
         if head is None:
@@ -84,6 +87,6 @@ class FeaturesOnce(Callback):
         data.features, task.features_into = found, head
         return None
 
-    def _forget(self, trainer: Trainer, task: Any) -> None:
+    def _forget(self, trainer: Trainer, task: "Task") -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         data.features, task.features_into = {}, None

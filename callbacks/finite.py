@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from models.tasks.base import Task
 
 ADVICE = "what was saved is from before. Lower optimizer.lr, set trainer.gradient_clip_val, or look at the data"
 FOLD = 64
@@ -102,7 +105,7 @@ class FiniteCheck(Callback):
         raise NumericError(f"{self._names[first]} became NaN or infinite in step {steps[first]}{others}; {ADVICE}")
 
 
-def refuse_non_finite(trainer: Trainer, task: Any) -> None:
+def refuse_non_finite(trainer: Trainer, task: "Task") -> None:
     """Raise before a state that is no longer made of numbers could be saved.
 
     Raises:

@@ -4,7 +4,7 @@ import logging
 import math
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -13,6 +13,8 @@ from callbacks.throughput import Throughput
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
+
+    from models.tasks.base import Task
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +47,7 @@ class Progress(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock, and open the bar."""
-        task: Any = pl_module
+        task = cast("Task", pl_module)
         self._watched = tuple(dict.fromkeys(("val/loss", f"val/{next(iter(task.metrics))}", task.monitor)))
         self._started = self._refreshed = time.perf_counter()
         self._first_batch = _batches_done(trainer)

@@ -1,12 +1,15 @@
 """What a test remembers of its images: decisions of the net, and the images of highest loss."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from models.analysis.class_scores import HardImage
+
+if TYPE_CHECKING:
+    from models.tasks.base import Task
 
 
 class CollectTested(Callback):
@@ -45,7 +48,7 @@ class CollectTested(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Take in one batch, whatever the task makes of it; padding is left out."""
-        task: Any = pl_module
+        task = cast("Task", pl_module)
         images, targets = batch
         if images.ndim == 5:  # several views of each, of which the first is the image itself
             images = images[:, 0]

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
@@ -15,6 +15,9 @@ from models.analysis.class_scores import class_scores, confusion
 from reports import charts, page
 from reports.figures import record_figure
 from reports.report import title
+
+if TYPE_CHECKING:
+    from models.tasks.base import Task
 
 SHOWN = 24
 """Hardest images of the page."""
@@ -30,14 +33,14 @@ class Rows(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Take in one batch."""
-        task: Any = pl_module
+        task = cast("Task", pl_module)
         losses = task.image_losses(outputs, batch).double().tolist()
         self.rows += [{**task.row(outputs, batch, index), "loss": loss} for index, loss in enumerate(losses)]
 
 
 def evaluate_task(
     record: RunRecord,
-    task: Any,
+    task: "Task",
     data: Any,
     *,
     split: str,
@@ -121,7 +124,7 @@ def _iou(counts: Tensor | None, index: int) -> float | None:
     return int(counts[index, index]) / union if union else None
 
 
-def _classes(record: RunRecord, counts: Tensor, task: Any, per_class: Sequence[Any]) -> str:
+def _classes(record: RunRecord, counts: Tensor, task: "Task", per_class: Sequence[Any]) -> str:
     matrix = record_figure(record, "confusion_matrix", charts.confusion_matrix(counts, task.class_names))
     return page.section(
         "Class by class",

@@ -1,7 +1,7 @@
 """What a run found: the metrics of its best checkpoint, measured in a trainer that never trained."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning import LightningDataModule, LightningModule, Trainer
 
@@ -17,6 +17,9 @@ from models.analysis.class_scores import confusion
 from models.checkpoint import read_checkpoint
 from settings.errors import UserError
 from settings.runs import has_checkpoint
+
+if TYPE_CHECKING:
+    from models.tasks.base import Task
 
 
 def fit(training: Training, task: LightningModule, data: LightningDataModule, start: Start) -> Stopped | None:
@@ -36,7 +39,7 @@ def fit(training: Training, task: LightningModule, data: LightningDataModule, st
 
 
 def score_best(
-    record: RunRecord, training: Training, task: Any, data: Any, *, test: bool, arguments: dict[str, Any]
+    record: RunRecord, training: Training, task: "Task", data: Any, *, test: bool, arguments: dict[str, Any]
 ) -> dict[str, float]:
     """Load the best checkpoint, test it once, and write the run's summary.
 

@@ -3,7 +3,7 @@
 import logging
 import time
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -12,6 +12,9 @@ from reports import charts, page
 from reports.contact_sheet import Row, contact_sheet
 from reports.figures import record_figure
 from settings.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from models.tasks.base import Task
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +34,7 @@ class Report:
         self.hardest = hardest
         self.augmented = augmented
 
-    def write(self, record: RunFolder, task: Any, data: Any, tested: TestedImages | None) -> None:
+    def write(self, record: RunFolder, task: "Task", data: Any, tested: TestedImages | None) -> None:
         """Write the page; if that fails, one line says so and the run goes on to its end.
 
         Args:
@@ -49,7 +52,7 @@ class Report:
             reason = " ".join(str(error).split())[:160] or type(error).__name__
             print(f"no report.html: {reason} (the traceback is in train.log; the run is complete)", flush=True)
 
-    def _page(self, record: RunFolder, task: Any, data: Any, tested: TestedImages | None) -> str:
+    def _page(self, record: RunFolder, task: "Task", data: Any, tested: TestedImages | None) -> str:
         summary = record.summary
         stopped = record.signals.received is not None
         config = (record.folder / "config.yaml").read_text(encoding="utf-8")
@@ -88,7 +91,7 @@ class Report:
         }
         return page.section("Training", page.pictures(files))
 
-    def _test(self, record: RunFolder, task: Any, data: Any, tested: TestedImages) -> list[str]:
+    def _test(self, record: RunFolder, task: "Task", data: Any, tested: TestedImages) -> list[str]:
         names = task.class_names
         counts = task.confusion() if tested.labels is None else confusion(*tested.labels, len(names))
         keys = [key for key, _, split in data.split_table() if split == "test"]
@@ -114,7 +117,7 @@ class Report:
             note=f"Confusion matrix: a row holds the {of} of a true class, its shade is the share of the row.",
         )
 
-    def _augmentation(self, record: RunFolder, task: Any, data: Any) -> str:
+    def _augmentation(self, record: RunFolder, task: "Task", data: Any) -> str:
         if not self.augmented:
             return ""
         (original, *drawn), operations = data.augmentation_draws(images=self.augmented, draws=DRAWS)
