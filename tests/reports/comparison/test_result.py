@@ -202,3 +202,15 @@ def test_runs_are_found_by_every_kind_of_name(tmp_path, make_run, monkeypatch):
     with pytest.raises(UserError, match="there is no run in"):
         find_folders([], tmp_path / "nowhere")
     assert json.loads((folders[0] / "summary.json").read_text())["status"] == "finished" and os.sep in str(runs)
+
+
+def test_a_metric_is_ranked_by_the_end_that_its_run_calls_good(tmp_path, make_run):
+    """`brier` and `agreement` say nothing by their names; what runs of a task say of its metrics counts."""
+    for name, value in (("near", 0.05), ("far", 0.3)):
+        folder = make_run(name, f"optimizer.lr={value}", test_brier=value, test_agreement=value)
+        summary = json.loads((folder / "summary.json").read_text())
+        summary["metric_modes"] = {"brier": "min", "agreement": "max"}
+        (folder / "summary.json").write_text(json.dumps(summary))
+    for words, first in (([], "near"), (["by=test/brier"], "near"), (["by=test/agreement"], "far")):
+        found = compare(tmp_path, *words)
+        assert found.rows[0].idea.first.folder.name == first, words
