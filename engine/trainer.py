@@ -1,8 +1,9 @@
 """The trainer with its callbacks and loggers, from plain values."""
 
+import inspect
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -79,7 +80,7 @@ def build_training(
     if callbacks["progress"]:
         chosen.append(Progress())
     sections = [value for value in callbacks.values() if isinstance(value, Mapping)]
-    chosen += [_own_callback(section) for section in sections if "_target_" in section]
+    chosen += [_named_callback(section, say=record.say) for section in sections if "_target_" in section]
     if len(loggers) > 1:
         from callbacks.loggers.wandb_logger import CheckpointArtifacts
 
@@ -135,10 +136,17 @@ def _tracking_id(folder: Path) -> str:
     return secrets.token_hex(4)
 
 
-def _own_callback(section: Mapping[str, Any]) -> Callback:
-    """A callback of the user's, named by `_target_: callbacks.<file>.<Class>`, which the configuration has checked."""
+def _named_callback(section: Mapping[str, Any], *, say: Callable[[str], None]) -> Callback:
+    """A callback named by `_target_`, the user's or Lightning's, which the configuration has checked.
+
+    One whose constructor has a parameter `say` gets what prints a line and keeps it in the run's log.
+    """
     module, _, name = section["_target_"].rpartition(".")
-    return getattr(import_module(module), name)(**{k: v for k, v in section.items() if k != "_target_"})
+    kind = getattr(import_module(module), name)
+    arguments = {key: value for key, value in section.items() if key != "_target_"}
+    if "say" in inspect.signature(kind).parameters:
+        arguments["say"] = say
+    return kind(**arguments)
 
 
 def _with_profiler(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -14,7 +14,8 @@ class CsvLog(Logger):
     """Write metrics to a CSV file that survives a kill at any moment and a resume.
 
     Lightning's CSVLogger deletes the file when a run goes on in its folder; this one drops only the rows after the
-    checkpoint's step and appends. Figures of the same step share a row.
+    checkpoint's step and appends. Figures of the same step share a row, and so do those of an earlier step: Lightning
+    counts what a callback logs for an epoch with the epoch's last step, one below the steps made.
 
     Args:
         path: the file.
@@ -53,8 +54,9 @@ class CsvLog(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Add figures to the row of `step`; a new column rewrites the file, a known one only its last row."""
         assert step is not None
-        row = {"step": step, **{key: _plain(key, value) for key, value in metrics.items()}}
-        same = bool(self._rows) and int(self._rows[-1]["step"]) == step
+        same = bool(self._rows) and step <= int(self._rows[-1]["step"])
+        row: dict[str, Any] = {} if same else {"step": step}
+        row |= {key: _plain(key, value) for key, value in metrics.items()}
         if same:
             self._rows[-1].update(row)
         else:

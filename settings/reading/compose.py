@@ -17,7 +17,7 @@ from settings.reading.files import Keys
 from settings.reading.literal import Line
 from settings.reading.validate import Checker, settle
 from settings.runs import identity
-from settings.schema import signatures
+from settings.schema import lightning_callbacks, signatures
 from settings.schema.mistakes import show
 from settings.schema.run_config import RunConfig, config_from_plain, fields_of, path_keys, text_keys
 from settings.schema.sections import Data
@@ -155,10 +155,12 @@ def _parameter(keys: Keys, raw: Mapping[str, Any]) -> signatures.Parameter | Non
         section = section.get(key, {}) if isinstance(section, Mapping) else {}
     target = section.get("_target_") if isinstance(section, Mapping) else None
     known_data_key = keys[0] == "data" and keys[-1] in fields_of(Data)
-    if not isinstance(target, str) or known_data_key or target.split(".")[0] not in ("datamodules", "callbacks"):
+    if not isinstance(target, str) or known_data_key:
+        return None
+    if target.split(".")[0] not in ("datamodules", "callbacks") and not lightning_callbacks.is_one(target):
         return None
     try:
-        return (signatures.parameters(target) or {}).get(keys[-1])
+        return (signatures.parameters(lightning_callbacks.source_of(target)) or {}).get(keys[-1])
     except signatures.NotFoundInSource:
         return None
 

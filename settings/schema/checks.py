@@ -15,7 +15,16 @@ from typing import Any
 from settings import weight_files
 from settings.errors import UserError, nearest, unknown
 from settings.reading import files
-from settings.schema import albumentations_lines, image_files, loss_names, metric_names, names, recipes, signatures
+from settings.schema import (
+    albumentations_lines,
+    image_files,
+    lightning_callbacks,
+    loss_names,
+    metric_names,
+    names,
+    recipes,
+    signatures,
+)
 from settings.schema.run_config import Settings
 from settings.schema.sections import Callbacks, Data, Loss, Model, Section, Transfer
 from settings.schema.unknown_key import unknown_key
@@ -26,12 +35,16 @@ Mistakes = Iterator[tuple[Key, str]]
 DATA_TARGET = re.compile(r"datamodules(\.[A-Za-z_]\w*)+\.[A-Za-z_]\w*")
 CALLBACK_TARGET = re.compile(r"callbacks(\.[A-Za-z_]\w*)+\.[A-Za-z_]\w*")
 FILLED_IN = frozenset({"root", "data_dir"})  # by train.py, from data.root and paths.data
+FILLED_IN_CALLBACKS = frozenset({"say"})  # by the trainer
 FILLED_IN_NETS = frozenset({"num_classes", "in_chans", "in_channels", "pretrained", "weights"})
 FILLED_IN_OPERATIONS = frozenset({"num_classes", "attention"})
 
 
 def forbidden_targets(raw: Any, above: Key = ()) -> Mistakes:
-    """`_target_` names code to run: it stands only in data and in callbacks, and names only our folders."""
+    """`_target_` names code to run: it stands only in data and in callbacks.
+
+    It names our folders only, and Lightning's callbacks.
+    """
     if isinstance(raw, list):
         for index, value in enumerate(raw):
             yield from forbidden_targets(value, (*above, str(index)))
@@ -45,11 +58,14 @@ def forbidden_targets(raw: Any, above: Key = ()) -> Mistakes:
             if above == ("data",):
                 allowed, example = DATA_TARGET, "datamodules.FILE.CLASS"
             elif len(above) == 2 and above[0] == "callbacks":
-                allowed, example = CALLBACK_TARGET, "callbacks.FILE.CLASS"
+                allowed, example = CALLBACK_TARGET, f"callbacks.FILE.CLASS or {lightning_callbacks.MODULE}.CLASS"
             else:
                 yield here, " is not taken here: code is named in data and in callbacks only"
                 continue
-            if not isinstance(value, str) or not allowed.fullmatch(value):
+            if above[0] == "callbacks" and lightning_callbacks.is_one(value):
+                if reason := lightning_callbacks.refused(raw):
+                    yield here, reason
+            elif not isinstance(value, str) or not allowed.fullmatch(value):
                 yield here, f"={value!r:.60} is not allowed: it must be {example}"
         else:
             yield from forbidden_targets(value, here)
@@ -75,8 +91,13 @@ def foreign_arguments(raw: Mapping[str, Any]) -> Mistakes:
             continue
         if not isinstance(section, Mapping) or "_target_" not in section:
             yield ("callbacks", name), unknown_key(("callbacks", name), siblings=Callbacks.model_fields)
-        elif _allowed(section, CALLBACK_TARGET):
-            yield from _of_class(("callbacks", name), section, ours=["_target_"])
+        elif _allowed(section, CALLBACK_TARGET) or (
+            lightning_callbacks.is_one(section["_target_"]) and not lightning_callbacks.refused(section)
+        ):
+            target = lightning_callbacks.source_of(section["_target_"])
+            yield from _of_class(
+                ("callbacks", name), section, ours=["_target_"], target=target, filled_in=FILLED_IN_CALLBACKS
+            )
 
 
 def _names(section: type[Section]) -> list[str]:
@@ -455,6 +476,36 @@ def _momentum(config: Settings, written: Set[str]) -> Mistakes:
         yield ("optimizer", "nesterov"), "=true: needs optimizer.momentum above 0, or nesterov=false"
 
 
+def _weight_averaging(config: Settings, written: Set[str]) -> Mistakes:
+    """What would keep the averaged weights of SWA from being made, scored or kept."""
+    ours = lightning_callbacks.OURS["StochasticWeightAveraging"]
+    chosen = [
+        (name, section)
+        for name, section in (config.callbacks.model_extra or {}).items()
+        if isinstance(section, Mapping) and lightning_callbacks.source_of(str(section.get("_target_"))) == ours
+    ]
+    trainer, epochs = config.trainer, config.trainer.max_epochs
+    for name, section in chosen[:1]:
+        needs = f"with callbacks.{name} (SWA)"
+        if config.callbacks.ema:
+            yield ("callbacks", "ema"), f": {needs} weights would be averaged twice; leave one out"
+        if config.callbacks.early_stopping:
+            yield ("callbacks", "early_stopping"), f": {needs} a run must reach its last epoch; leave one out"
+        if config.scheduler.name == "plateau":
+            yield ("scheduler",), f"=plateau: {needs} the learning rate is set by epoch; use another schedule"
+        if trainer.max_steps > 0:
+            yield ("trainer", "max_steps"), f"={trainer.max_steps}: {needs} a run must reach its last epoch"
+        if trainer.check_val_every_n_epoch > 1:
+            text = f"={trainer.check_val_every_n_epoch}: {needs} the last epoch must be validated; must be 1"
+            yield ("trainer", "check_val_every_n_epoch"), text
+        if trainer.precision == "16-mixed":
+            yield ("trainer", "precision"), f"=16-mixed: {needs} an epoch has no gradients to scale; use bf16-mixed"
+        start = section.get("swa_epoch_start", 0)
+        if isinstance(start, int) and start > epochs:
+            key = ("callbacks", name, "swa_epoch_start")
+            yield key, f"={start}: must be at most trainer.max_epochs={epochs}"
+
+
 def _tracker(config: Settings, written: Set[str]) -> Mistakes:
     if config.logger.name == "tensorboard" and find_spec("tensorboard") is None:
         yield ("logger",), '=tensorboard: the package is not installed: pip install -e ".[tensorboard]"'
@@ -484,6 +535,7 @@ CHECKS: dict[Callable[[Settings, Set[str]], Mistakes], frozenset[str]] = {
     _schedule: frozenset({"scheduler", "trainer"}),
     _trainer: frozenset({"trainer"}),
     _momentum: frozenset({"optimizer"}),
+    _weight_averaging: frozenset({"callbacks", "trainer", "scheduler"}),
     _tracker: frozenset({"logger"}),
 }
 """Each check and the sections that it reads."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from settings.paths import ROOT
-from settings.schema import names, signatures
+from settings.schema import lightning_callbacks, names, signatures
 
 
 def _text(value: str) -> str:
@@ -330,7 +330,7 @@ class Report(Section):  # noqa: D101
 
 
 class Callbacks(Section):
-    """Ours; any further key is a callback of the forker's: a mapping with `_target_` and its arguments."""
+    """Ours; any further key is a callback of the forker's or Lightning's: a mapping with `_target_` and arguments."""
 
     model_config = ConfigDict(extra="allow")
     early_stopping: Annotated[EarlyStopping | None, BeforeValidator(switch)] = None
@@ -348,10 +348,8 @@ class Callbacks(Section):
         for name, given in (self.model_extra or {}).items():
             if given is not None:
                 own = {key: value for key, value in given.items() if key != "_target_"}
-                plain[name] = {
-                    "_target_": given["_target_"],
-                    **signatures.convert(given["_target_"], own),
-                }
+                target = lightning_callbacks.source_of(given["_target_"])
+                plain[name] = {"_target_": target, **signatures.convert(target, own)}
         return plain
 
 

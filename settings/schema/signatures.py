@@ -12,6 +12,7 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Union
 
@@ -22,6 +23,8 @@ from settings.errors import nearest
 from settings.paths import ROOT
 from settings.schema.mistakes import wrong_values
 
+LIBRARY = "lightning"
+"""The one library whose classes are read as well: its own folder stands beside ours."""
 _EXPONENT = re.compile(r"[+-]?\d+[eE][+-]?\d+")
 
 
@@ -85,7 +88,7 @@ def parameters(target: str) -> dict[str, Parameter] | None:
     Of a function only those behind the `*` count: what stands before is filled in by the caller.
 
     Args:
-        target: `folder.file.Class` or `folder.file.function`, inside the project.
+        target: `folder.file.Class` or `folder.file.function`, inside the project; or `lightning.FOLDER.Class`.
 
     Raises:
         NotFoundInSource: there is no such file, class or function.
@@ -206,6 +209,11 @@ def literal(body: Iterable[ast.stmt], name: str) -> tuple[bool, Any]:
     return False, None
 
 
+def classes_of(module: str) -> list[str]:
+    """The names that a module of Lightning's says it offers (`__all__`)."""
+    return literal(_module(module).body, "__all__")[1] or []
+
+
 def _function(target: str) -> ast.FunctionDef | None:
     module, _, name = target.rpartition(".")
     found = (node for node in _module(module).body if isinstance(node, ast.FunctionDef) and node.name == name)
@@ -222,31 +230,38 @@ def _constructor(target: str) -> ast.FunctionDef | None:
 
 @cache
 def _ancestry(target: str) -> tuple[ast.ClassDef, ...]:
-    """The class and those of its base classes that lie in the project, nearest first."""
+    """The class and those of its base classes that lie in the project, nearest first; of Lightning's, in Lightning."""
     module, _, name = target.rpartition(".")
     tree = _module(module)
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    if name not in classes:
-        close = nearest(name, classes)
-        hint = f"; nearest: {', '.join(close)}" if close else ""
-        raise NotFoundInSource(f"={target}: {module.replace('.', '/')}.py has no class {name}{hint}")
     imported = {
         alias.asname or alias.name: f"{node.module}.{alias.name}"
         for node in tree.body
         if isinstance(node, ast.ImportFrom) and node.module and not node.level
         for alias in node.names
     }
+    in_library = _top(module) == LIBRARY
+    if name not in classes and in_library and _top(imported.get(name, "")) == LIBRARY:
+        return _ancestry(imported[name])
+    if name not in classes:
+        close = nearest(name, classes)
+        hint = f"; nearest: {', '.join(close)}" if close else ""
+        raise NotFoundInSource(f"={target}: {module.replace('.', '/')}.py has no class {name}{hint}")
     chain = [classes[name]]
     for base in classes[name].bases:
         if isinstance(base, ast.Name) and base.id != name:
             above = f"{module}.{base.id}" if base.id in classes else imported.get(base.id, "")
-            if above and (ROOT / above.split(".")[0]).is_dir():
+            if above and (_top(above) == LIBRARY if in_library else (ROOT / _top(above)).is_dir()):
                 chain += _ancestry(above)
     return tuple(chain)
 
 
+def _top(name: str) -> str:
+    return name.partition(".")[0]
+
+
 def _module(module: str) -> ast.Module:
-    path = ROOT.joinpath(*module.split("."))
+    path = (ROOT if _top(module) != LIBRARY else _library().parent).joinpath(*module.split("."))
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     if not file.is_file():
         close = nearest(path.name, [other.stem for other in path.parent.glob("*.py")])
@@ -256,6 +271,15 @@ def _module(module: str) -> ast.Module:
         return _parsed(file.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError) as error:
         raise NotFoundInSource(f"={module}: {file.name} is not valid Python ({error})") from error
+
+
+@cache
+def _library() -> Path:
+    """Lightning's folder; finding it imports nothing."""
+    spec = find_spec(LIBRARY)
+    if spec is None or not spec.submodule_search_locations:
+        raise NotFoundInSource(f": the package {LIBRARY} is not installed")
+    return Path(spec.submodule_search_locations[0])
 
 
 @cache

@@ -24,6 +24,16 @@ def test_figures_of_one_step_share_a_row_and_new_columns_keep_old_rows(tmp_path:
     ]
 
 
+def test_what_a_callback_logs_for_an_epoch_stands_in_the_epochs_own_row(tmp_path: Path) -> None:
+    """Lightning hands it over after the epoch's figures, with a step that is one lower."""
+    path = tmp_path / "metrics.csv"
+    log = CsvLog(path)
+    log.log_metrics({"epoch": 0, "val/loss": 0.5}, step=20)
+    log.log_metrics({"epoch": 0, "val/mine": 0.25}, step=19)
+    log.log_metrics({"epoch": 1, "val/loss": 0.125}, step=40)
+    assert [tuple(row.values()) for row in read(path)] == [("0", "20", "0.5", "0.25"), ("1", "40", "0.125", "")]
+
+
 def test_every_row_is_on_disk_as_soon_as_it_is_logged(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     log = CsvLog(path)
