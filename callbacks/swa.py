@@ -48,7 +48,7 @@ class StochasticWeightAveraging(callbacks.StochasticWeightAveraging):
             annealing_strategy=annealing_strategy,
         )
         self.say = say
-        self._accumulate_grad_batches: int | None = None  # Lightning's, set in the last epoch
+        self._accumulate_grad_batches = None  # type: ignore[assignment]  # Lightning's, set in the last epoch
         self._stored_epochs: int | None = None
 
     @staticmethod

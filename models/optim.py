@@ -3,11 +3,14 @@
 A schedule that is a function of the step alone goes on after an interruption exactly where it was.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from functools import cache, partial
+from importlib import import_module
+from importlib.util import find_spec
+from inspect import Parameter, signature
+from pkgutil import iter_modules
 from types import MethodType
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -16,23 +19,6 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 
 from models.penalties import is_weight
 from settings.errors import UserError, unknown
-
-OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
-    "sgd": torch.optim.SGD,
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "rmsprop": torch.optim.RMSprop,
-    "adagrad": torch.optim.Adagrad,
-    "adadelta": torch.optim.Adadelta,
-}
-
-FUSED = {
-    "sgd": ("cpu", "cuda", "mps", "xpu"),
-    "adam": ("cpu", "cuda", "mps", "xpu"),
-    "adamw": ("cpu", "cuda", "mps", "xpu"),
-    "adagrad": ("cpu",),
-}
-"""Device types for which torch has the whole update as one kernel."""
 
 
 class HasParameters(Protocol):
@@ -89,27 +75,57 @@ def build_optimizer(
 
     Args:
         groups: as `parameter_groups` makes them, on the device they will train on.
-        name: a key of `OPTIMIZERS`.
-        fused: one kernel an update; None: wherever torch has it for the device. (Lightning refuses to clip
+        name: one of ours, of torch's classes, or of timm's names.
+        fused: one kernel an update; None: wherever ours have it for the device. (Lightning refuses to clip
             gradients of a fused optimiser under precision `16-mixed`: pass False there.)
         own: the optimiser's own arguments: momentum, nesterov, betas, eps, alpha, rho.
+
+    Raises:
+        UserError: there is no such optimiser, or it does not take these values.
     """
-    if name not in OPTIMIZERS:
-        raise UserError(unknown("optimizer", name, OPTIMIZERS))
-    if "betas" in own:
-        own["betas"] = tuple(own["betas"])
+    own = {key: tuple(value) if isinstance(value, list) else value for key, value in own.items()}
     parameters = [parameter for group in groups for parameter in group["params"]]
-    if fused is None:
-        fused = all(
-            parameter.device.type in FUSED.get(name, ()) and parameter.is_floating_point() for parameter in parameters
-        )
-    if fused:
-        own["fused"] = True
-    optimizer = OPTIMIZERS[name](groups, **own)
-    if all(parameter.device.type == "cpu" for parameter in parameters):
-        optimizer._accelerator_graph_capture_health_check = _no_graph  # type: ignore[method-assign]
-    optimizer.step = MethodType(_step, optimizer)  # type: ignore[method-assign]
+    if own_file("optimizers", name):
+        module = import_module(f"models.optimizers.{name}")
+        make, kernels = getattr(module, name), getattr(module, "FUSED", ())
+        if fused is None:
+            fused = all(parameter.device.type in kernels and parameter.is_floating_point() for parameter in parameters)
+        own.update({"fused": True} if fused else {})
+    else:
+        make = _of_library(name)
+        if groups:  # timm's Adafactor sets its own rate unless it is given one
+            own["lr"] = max(group["lr"] for group in groups)
+        own.update({} if fused is None or "fused" not in signature(make).parameters else {"fused": fused})
+    try:
+        optimizer: torch.optim.Optimizer = make(groups, **own)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"optimizer={name}: {' '.join(str(error).split())}") from error
+    if type(optimizer).__module__.startswith("torch.optim."):
+        if all(parameter.device.type == "cpu" for parameter in parameters):
+            optimizer._accelerator_graph_capture_health_check = _no_graph  # type: ignore[method-assign]
+        optimizer.step = MethodType(_step, optimizer)  # type: ignore[method-assign]
     return optimizer
+
+
+def own_file(folder: str, name: str) -> bool:
+    """Whether models/FOLDER has a file of that name: an optimiser or a schedule of ours, or of a forker's."""
+    return name.isidentifier() and name != "__init__" and find_spec(f"models.{folder}.{name}") is not None
+
+
+def _of_library(name: str) -> Callable[..., torch.optim.Optimizer]:
+    """Torch's class of exactly that name, else what timm registers under it, with timm's own defaults."""
+    found = getattr(torch.optim, name, None)
+    if isinstance(found, type) and issubclass(found, torch.optim.Optimizer):
+        return found
+    from timm import optim as timms
+
+    registered = [str(one) for one in timms.list_optimizers()]
+    if name not in registered:
+        ours = [module.name for module in iter_modules(import_module("models.optimizers").__path__)]
+        raise UserError(unknown("optimizer", name, [*ours, *registered]))
+    make: Callable[..., torch.optim.Optimizer] = timms.get_optimizer_class(name)
+    has_momentum = timms.get_optimizer_info(name).has_momentum
+    return partial(make, momentum=0.9) if has_momentum else make  # as its create_optimizer
 
 
 def _no_graph() -> None:
@@ -129,86 +145,6 @@ def _step(optimizer: torch.optim.Optimizer, closure: Callable[[], Any] | None = 
     return (marked if watched else marked.__wrapped__)(optimizer, closure)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Clock:
-    """Where training is: optimiser steps done, of how many, and how many make an epoch."""
-
-    step: int
-    total_steps: int
-    steps_per_epoch: int
-
-    @property
-    def epoch(self) -> int:
-        """Epochs completed: what schedules with a value an epoch look at."""
-        return self.step // self.steps_per_epoch
-
-
-def constant(clock: Clock) -> float:
-    """1."""
-    return 1.0
-
-
-def step_decay(clock: Clock, *, every_epochs: int, gamma: float) -> float:
-    """`gamma` to the number of completed periods of `every_epochs` epochs (torch's StepLR)."""
-    return gamma ** (clock.epoch // every_epochs)
-
-
-def exponential(clock: Clock, *, gamma: float) -> float:
-    """`gamma` to the number of completed epochs (torch's ExponentialLR)."""
-    return gamma**clock.epoch
-
-
-def inverse_time(clock: Clock, *, decay: float, per: Literal["epoch", "step"]) -> float:
-    """1 / (1 + decay * t), with t in completed epochs or steps."""
-    return 1 / (1 + decay * (clock.epoch if per == "epoch" else clock.step))
-
-
-def inverse_time_compound(clock: Clock, *, decay: float, per: Literal["epoch", "step"]) -> float:
-    """1 / (1 + decay)^t, with t in completed epochs or steps: the rate is divided by 1 + decay each time."""
-    return (1 + decay) ** -(clock.epoch if per == "epoch" else clock.step)
-
-
-def cosine(clock: Clock, *, final_fraction: float) -> float:
-    """Half a cosine from 1 at step 0 to `final_fraction` at `total_steps` (torch's CosineAnnealingLR)."""
-    return _anneal(1.0, final_fraction, min(1.0, clock.step / clock.total_steps))
-
-
-def linear(clock: Clock, *, final_fraction: float) -> float:
-    """A straight line from 1 at step 0 to `final_fraction` at `total_steps` (torch's LinearLR from 1)."""
-    return 1.0 + (final_fraction - 1.0) * min(1.0, clock.step / clock.total_steps)
-
-
-def one_cycle(clock: Clock, *, peak_fraction: float, start_fraction: float, final_fraction: float) -> float:
-    """Half a cosine up from `start_fraction` to 1, then half a cosine down to `final_fraction`.
-
-    The peak is reached after `peak_fraction` of all steps, the end in the last step. This is the better known
-    form, torch's OneCycleLR with its defaults (cosine both ways) and momentum left alone: start_fraction is
-    1 / div_factor, final_fraction is start_fraction / final_div_factor. Smith and Topin 2017,
-    arxiv.org/abs/1708.07120, have straight lines.
-    """
-    last = clock.total_steps - 1
-    step = min(clock.step, last)
-    peak = peak_fraction * clock.total_steps - 1
-    if step == peak:
-        return 1.0
-    if step < peak:
-        return _anneal(start_fraction, 1.0, step / peak)
-    return _anneal(1.0, final_fraction, (step - peak) / (last - peak))
-
-
-SHAPES: dict[str, Callable[..., float]] = {
-    "constant": constant,
-    "step": step_decay,
-    "exponential": exponential,
-    "inverse_time": inverse_time,
-    "inverse_time_compound": inverse_time_compound,
-    "cosine": cosine,
-    "linear": linear,
-    "one_cycle": one_cycle,
-    "plateau": constant,
-}
-
-
 def rate(
     name: str, step: int, *, total_steps: int, steps_per_epoch: int, warmup_epochs: float = 0.0, **own: Any
 ) -> float:
@@ -217,57 +153,56 @@ def rate(
     Warm-up rises in a straight line over the first `warmup_epochs * steps_per_epoch` steps, the last of which
     has the full rate, and multiplies the schedule's own shape (Goyal et al. 2017, arxiv.org/abs/1706.02677).
     """
-    shape = SHAPES[name](Clock(step=step, total_steps=total_steps, steps_per_epoch=steps_per_epoch), **own)
+    share = 1.0
+    shape = schedule_of(name)
+    if not isinstance(shape, type):
+        where = {
+            "step": step,
+            "epoch": step // steps_per_epoch,
+            "total_steps": total_steps,
+            "progress": min(1.0, step / total_steps),
+        }
+        share = shape(**{key: where[key] for key in _positions(shape)}, **own)
     warmup_steps = warmup_epochs * steps_per_epoch
-    return shape * min(1.0, (step + 1) / warmup_steps) if warmup_steps else shape
+    return share * min(1.0, (step + 1) / warmup_steps) if warmup_steps else share
 
 
-@dataclass(kw_only=True)
-class Plateau:
-    """Multiply the rate by `factor` when the metric has not improved for more than `patience` observations.
+@cache
+def schedule_of(name: str) -> Callable[..., Any]:
+    """A schedule's function, or the class of one that watches a metric.
 
-    Better means by more than the share `threshold` of the best (torch's ReduceLROnPlateau with threshold_mode
-    `rel`). The reduction never goes below `min_fraction`.
+    Raises:
+        UserError: there is no such schedule.
     """
-
-    factor: float
-    patience: int
-    threshold: float
-    min_fraction: float
-    mode: str = "max"
-    reduction: float = field(default=1.0, init=False)
-    best: float | None = field(default=None, init=False)
-    waited: int = field(default=0, init=False)
-
-    def observe(self, value: float) -> None:
-        """Take in the metric of one validation; NaN is no improvement."""
-        sign = 1.0 if self.mode == "max" else -1.0
-        best = -sign * math.inf if self.best is None else self.best
-        if sign * value > sign * best * (1 + sign * self.threshold):
-            self.best, self.waited = value, 0
-        else:
-            self.waited += 1
-        if self.waited > self.patience:
-            self.reduction = max(self.reduction * self.factor, self.min_fraction)
-            self.waited = 0
+    if not own_file("schedules", name):
+        known = [module.name for module in iter_modules(import_module("models.schedules").__path__)]
+        raise UserError(unknown("scheduler", name, known))
+    module = import_module(f"models.schedules.{name}")
+    found: Callable[..., Any] = getattr(module, name, None) or getattr(module, name.title().replace("_", ""))
+    return found
 
 
-PLATEAU_STATE = ("reduction", "best", "waited")
+@cache
+def _positions(shape: Callable[..., float]) -> tuple[str, ...]:
+    """What a schedule wants to know of where training is: the parameters before its `*`."""
+    return tuple(
+        name for name, parameter in signature(shape).parameters.items() if parameter.kind != Parameter.KEYWORD_ONLY
+    )
 
 
 class Schedule(LRScheduler):
     """Learning rate = base * `rate(name, step, ...)` * reduction; stepped once after each optimiser step.
 
-    Its state is the step and what plateau has seen. Everything else is configuration, so a run that goes on
+    Its state is the step and what was seen of the metric. Everything else is configuration, so a run that goes on
     with another length, or another base rate, follows the new curve from the step it is at.
 
     Args:
         optimizer: its groups' learning rates are the base.
-        name: a key of `SHAPES`.
+        name: a file of models/schedules.
         total_steps: optimiser steps of the whole run.
         steps_per_epoch: optimiser steps of one epoch.
-        warmup_epochs: length of the warm-up, fractions allowed; 0 for one_cycle, which has its own.
-        mode: whether plateau's metric is better when larger (`max`) or smaller (`min`).
+        warmup_epochs: length of the warm-up, fractions allowed; 0 for a schedule that has its own.
+        mode: whether the watched metric is better when larger (`max`) or smaller (`min`).
         own: the schedule's own arguments.
     """
 
@@ -282,56 +217,46 @@ class Schedule(LRScheduler):
         mode: str = "max",
         **own: Any,
     ) -> None:
-        if name not in SHAPES:
-            raise UserError(unknown("scheduler", name, SHAPES))
-        if name == "one_cycle" and warmup_epochs:
-            raise UserError(
-                f"scheduler.warmup_epochs={warmup_epochs}: one_cycle rises by itself, over "
-                "scheduler.peak_fraction of the run; set warmup_epochs to 0"
-            )
+        shape = schedule_of(name)
+        if warmup_epochs and getattr(import_module(f"models.schedules.{name}"), "WARMS_UP", False):
+            raise UserError(f"scheduler.warmup_epochs={warmup_epochs}: {name} rises by itself; set warmup_epochs to 0")
         if total_steps < 1 or steps_per_epoch < 1:
             raise ValueError(f"a schedule needs steps: {total_steps} in all, {steps_per_epoch} an epoch")
-        self.plateau = Plateau(mode=mode, **own) if name == "plateau" else None
+        self.watcher = shape(mode=mode, **own) if isinstance(shape, type) else None
         self.name = name
         self.arguments = {
             "total_steps": total_steps,
             "steps_per_epoch": steps_per_epoch,
             "warmup_epochs": warmup_epochs,
-            **({} if self.plateau else own),
+            **({} if self.watcher else own),
         }
         super().__init__(optimizer)
 
     def get_lr(self) -> list[float | torch.Tensor]:
         """Learning rate of each group for the next optimiser step."""
-        reduction = self.plateau.reduction if self.plateau else 1.0
+        reduction = self.watcher.reduction if self.watcher else 1.0
         share = rate(self.name, self.last_epoch, **self.arguments) * reduction
         return [base * share for base in self.base_lrs]
 
     def observe(self, value: float) -> None:
-        """Show plateau the metric of one validation; a reduction holds from the next optimiser step on."""
-        if self.plateau is None:
-            raise ValueError(f"schedule {self.name} watches no metric; only plateau does")
-        self.plateau.observe(value)
+        """Show the metric of one validation to a schedule that watches it; it counts from the next step on."""
+        if self.watcher is None:
+            raise ValueError(f"schedule {self.name} watches no metric; plateau does")
+        self.watcher.observe(value)
         self._apply()
 
     def state_dict(self) -> dict[str, Any]:
-        """The step (`last_epoch`, torch's name for it) and what plateau has seen, as plain values."""
-        seen = asdict(self.plateau) if self.plateau else {}
-        return {"last_epoch": self.last_epoch, **{key: seen[key] for key in PLATEAU_STATE if key in seen}}
+        """The step (`last_epoch`, torch's name for it) and what was seen of the metric, as plain values."""
+        return {"last_epoch": self.last_epoch, **(self.watcher.state_dict() if self.watcher else {})}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a state, and set the optimiser's learning rates to its."""
         self.last_epoch = state_dict["last_epoch"]
-        if self.plateau:
-            for key in PLATEAU_STATE:
-                setattr(self.plateau, key, state_dict.get(key, getattr(self.plateau, key)))
+        if self.watcher:
+            self.watcher.load_state_dict(state_dict)
         self._apply()
 
     def _apply(self) -> None:
         self._last_lr = self.get_lr()
         for group, lr in zip(self.optimizer.param_groups, self._last_lr, strict=True):
             group["lr"] = lr
-
-
-def _anneal(start: float, end: float, share: float) -> float:
-    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))

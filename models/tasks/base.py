@@ -295,7 +295,7 @@ class Task(LightningModule):
         self._report(self._metrics("train"))
         assert self.schedule is not None
         value = self.monitored()
-        if self.scheduler["name"] == "plateau" and value is not None:
+        if self.schedule.watcher and value is not None:
             self.schedule.observe(value)
 
     def on_validation_epoch_start(self) -> None:

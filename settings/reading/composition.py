@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,45 @@ from typing import Any
 from settings.errors import unknown
 from settings.reading import files
 from settings.reading.files import Document, Keys
-from settings.schema import names
+from settings.schema import loss_names, names, optimizers, schedules
 from settings.schema.run_config import Settings
 
 _CHOICE = re.compile(r"[\w\-][\w.\-]*(/[\w\-][\w.\-]*)*")
 PRESETS = ("experiment", "debug")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A group in which a name does without a file: `section` is what it stands for, None of an unknown name."""
+
+    section: Callable[[str], Mapping[str, Any] | None]
+    unknown: Callable[[str], str]
+
+
+def _net_section(name: str) -> Mapping[str, Any] | None:
+    """The file of the net's source, with its name."""
+    source = names.source_of(name)
+    if source is None:
+        return None
+    return {**files.read(files.FOLDER / "model" / f"{source}.yaml", source).content, "name": name}
+
+
+OPEN = {
+    "loss": Axis(
+        lambda name: {"name": name} if name in loss_names.known() else None,
+        lambda name: unknown("loss", name, loss_names.known()),
+    ),
+    "model": Axis(_net_section, names.unknown_net),
+    "optimizer": Axis(lambda name: optimizers.section(name) if optimizers.find(name) else None, optimizers.unknown),
+    "scheduler": Axis(lambda name: {"name": name} if schedules.target(name) else None, schedules.unknown),
+}
+"""Group -> how a name without a YAML file of its own is found."""
+
+
+def _bare(group: str, choice: str) -> Document | None:
+    """What a name without a file stands for, as a document; None if nobody knows the name."""
+    section = OPEN[group].section(choice) if group in OPEN else None
+    return None if section is None else Document(f"{group}={choice}", content=dict(section))
 
 
 @dataclass
@@ -95,7 +129,6 @@ def compose_groups(
     for group, choice in _task_defaults(chosen, result, task, root).items():
         if chosen.get(group) == defaults.get(group) and group not in given and not _chooses(group, result):
             chosen[group] = choice
-    net = _bare_net(chosen, result)
     for group, choice in chosen.items():
         if group in PRESETS or choice is None:
             continue
@@ -113,8 +146,9 @@ def compose_groups(
     if not result.raw:  # nothing can be merged: the schema's defaults stand in, to check the command line by
         result.raw = Settings().to_plain()
         result.replaced.update(files.groups())
-    if net is not None and isinstance(result.raw.get("model"), dict) and not _names_net(result):
-        result.raw["model"]["name"] = net
+    optimizer = result.raw.get("optimizer")
+    if isinstance(optimizer, dict):  # a file may leave its rate to the signature
+        result.raw["optimizer"] = {**optimizers.section(str(optimizer.get("name"))), **optimizer}
     result.raw.update({preset: chosen.get(preset) for preset in PRESETS})
     return result
 
@@ -164,33 +198,18 @@ def _chooser(group: str, result: Composition) -> str:
     return "train.yaml"
 
 
-def _names_net(result: Composition) -> bool:
-    return any(preset in result.documents and ("model", "name") in result.documents[preset].lines for preset in PRESETS)
-
-
-def _bare_net(chosen: dict[str, str | None], result: Composition) -> str | None:
-    """`model=NAME` without a file of that name: the file of its source, and the name."""
-    name = chosen.get("model")
-    if name is None or name in files.choices("model"):
-        return None
-    source = names.source_of(name)
-    if source is None:
-        return None  # reported as an unknown choice
-    chosen["model"] = source
-    return name
-
-
 def _read(group: str, choice: str, place: str, result: Composition) -> Document | None:
     """The document of a choice; None (and a problem) if it cannot be used."""
     path = files.FOLDER / group / f"{choice}.yaml"
-    if not _CHOICE.fullmatch(choice) or ".." in choice or not files.is_file(path):
-        is_net = group == "model"
-        result.problems.append(
-            f"{place}: " + (names.unknown_net(choice) if is_net else unknown(group, choice, files.choices(group)))
-        )
+    document = None
+    if _CHOICE.fullmatch(choice) and ".." not in choice:
+        document = files.read(path, f"{group}/{choice}.yaml") if files.is_file(path) else _bare(group, choice)
+    if document is None:
+        axis = OPEN.get(group)
+        said = axis.unknown(choice) if axis else unknown(group, choice, files.choices(group))
+        result.problems.append(f"{place}: {said}")
         result.replaced.add(group)
         return None
-    document = files.read(path, f"{group}/{choice}.yaml")
     if document.problems:
         result.problems += document.problems
         result.replaced.add(group)
@@ -260,6 +279,7 @@ def _merge(chosen: Mapping[str, str | None], result: Composition) -> dict[str, A
     """Let Hydra merge the files; it leaves no state and no folder behind, and nothing is resolved."""
     import yaml
     from hydra import compose, initialize_config_dir
+    from hydra.core.config_store import ConfigStore
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -267,6 +287,10 @@ def _merge(chosen: Mapping[str, str | None], result: Composition) -> dict[str, A
     listed = {group for group, choice, _ in _entries(result.documents[""], "", []) if choice is not None}
     overrides = [f"{group}='{choice}'" for group, choice in chosen.items() if choice is not None]
     overrides += [f"~{group}" for group, choice in chosen.items() if choice is None and group in listed]
+    for group, choice in chosen.items():
+        bare = _bare(group, choice) if choice and choice not in files.choices(group) else None
+        if bare is not None:  # as good as a file of that name, to Hydra too
+            ConfigStore.instance().store(group=group, name=str(choice), node=bare.content)
     try:
         with initialize_config_dir(str(files.FOLDER), job_name="lightbox", version_base="1.3"):
             merged = OmegaConf.to_container(compose("train", overrides=overrides), resolve=False)

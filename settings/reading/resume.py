@@ -14,6 +14,7 @@ from settings.reading import files
 from settings.reading.composition import PRESETS
 from settings.reading.literal import Line
 from settings.runs import resumed_folder
+from settings.schema import schedules
 from settings.schema.mistakes import show
 from settings.schema.run_config import RunConfig
 from settings.schema.sections import FolderName, Paths, Section, Text
@@ -40,8 +41,6 @@ FREE = (
     *("trainer.limit_test_batches", "trainer.limit_predict_batches", "trainer.max_time", "trainer.process_timeout"),
 )
 """Keys that change nothing about the weights that come out, or, as the length, change them as asked for."""
-SHAPED = ("one_cycle", "cosine", "linear")
-"""Schedules whose shape depends on the length of the training."""
 
 
 class _Identity(Section):
@@ -127,7 +126,7 @@ def refused_changes(stored: Mapping[str, Any], config: RunConfig) -> Iterator[st
             f"resume_allow=[{key}] permits it"
         )
     longer = config.trainer.max_epochs > before.get("trainer.max_epochs", config.trainer.max_epochs)
-    if longer and config.scheduler.name in SHAPED and not config.scheduler.restart:
+    if longer and schedules.follows_length(config.scheduler.name) and not config.scheduler.restart:
         yield (
             f"trainer.max_epochs: {before['trainer.max_epochs']} -> {config.trainer.max_epochs} is longer "
             f"than {config.scheduler.name} was shaped for; scheduler.restart=true shapes it anew"

@@ -22,11 +22,14 @@ from settings.schema import (
     loss_names,
     metric_names,
     names,
+    optimizers,
     recipes,
+    schedules,
     signatures,
 )
+from settings.schema.mistakes import show
 from settings.schema.run_config import Settings
-from settings.schema.sections import Callbacks, Data, Loss, Model, Section, Transfer
+from settings.schema.sections import Callbacks, Data, Loss, Model, Optimizer, Scheduler, Section, Transfer
 from settings.schema.unknown_key import unknown_key
 from settings.world import ELSEWHERE, launched
 
@@ -75,6 +78,7 @@ def foreign_arguments(raw: Mapping[str, Any]) -> Mistakes:
     """Arguments that belong to classes: data sets, our nets, operations, a forker's callbacks."""
     data, model, recipe, callbacks = (raw.get(key) for key in ("data", "model", "augment", "callbacks"))
     transfer, loss = raw.get("transfer"), raw.get("loss")
+    optimizer, scheduler = raw.get("optimizer"), raw.get("scheduler")
     if isinstance(data, Mapping) and _allowed(data, DATA_TARGET):
         yield from _of_class(("data",), data, ours=_names(Data), filled_in=FILLED_IN)
         yield from ((("data", name), text) for name, text in image_files.mistakes(data))
@@ -82,6 +86,10 @@ def foreign_arguments(raw: Mapping[str, Any]) -> Mistakes:
         yield from _net_arguments(model)
     if isinstance(transfer, Mapping):
         yield from _mode_arguments(transfer)
+    if isinstance(optimizer, Mapping):
+        yield from _optimizer(optimizer)
+    if isinstance(scheduler, Mapping):
+        yield from _scheduler(scheduler)
     if isinstance(recipe, Mapping):
         yield from _operations(recipe)
     if isinstance(loss, Mapping):
@@ -211,6 +219,35 @@ def _loss(config: Settings, written: Set[str]) -> Mistakes:
             yield key, f"={name}: cannot learn from {wanted} (task={config.chosen_task}); losses for it: {fit}"
     if config.loss.class_weights != "none" and not loss_names.takes(config.loss.name, "class_weights"):
         yield ("loss", "class_weights"), f": loss={config.loss.name} takes none"
+
+
+def _optimizer(section: Mapping[str, Any]) -> Mistakes:
+    name = section.get("name")
+    if not isinstance(name, str):
+        return  # the schema reports it
+    found = optimizers.find(name)
+    if found is None:
+        yield ("optimizer", "name"), f": {optimizers.unknown(name)}"
+        return
+    if reason := optimizers.refused(name):
+        yield ("optimizer",), f"={name} cannot work here: {reason}"
+        return
+    filled_in = optimizers.filled_in(found) | set(optimizers.SHARED)
+    ours = list(Optimizer.model_fields)
+    yield from _of_class(("optimizer",), section, ours=ours, target=found.target, filled_in=filled_in, choice=name)
+    if section.get("weight_decay") and "weight_decay" not in optimizers.arguments(name):
+        yield ("optimizer", "weight_decay"), f"={show(section['weight_decay'])}: {name} has no weight decay"
+
+
+def _scheduler(section: Mapping[str, Any]) -> Mistakes:
+    name = section.get("name")
+    if not isinstance(name, str):
+        return  # the schema reports it
+    target, ours, filled_in = schedules.target(name), list(Scheduler.model_fields), schedules.FILLED_IN
+    if target is None:
+        yield ("scheduler", "name"), f": {schedules.unknown(name)}"
+    else:
+        yield from _of_class(("scheduler",), section, ours=ours, target=target, filled_in=filled_in, choice=name)
 
 
 def _operations(recipe: Mapping[str, Any]) -> Mistakes:
@@ -437,10 +474,10 @@ def _task(config: Settings, written: Set[str]) -> Mistakes:
 
 def _schedule(config: Settings, written: Set[str]) -> Mistakes:
     schedule, trainer = config.scheduler, config.trainer
-    if schedule.warmup_epochs > 0 and schedule.name == "one_cycle":
+    if schedule.warmup_epochs > 0 and schedules.warms_up(schedule.name):
         yield (
             ("scheduler", "warmup_epochs"),
-            f"={schedule.warmup_epochs:g}: one_cycle warms up by itself (scheduler.peak_fraction); must be 0",
+            f"={schedule.warmup_epochs:g}: {schedule.name} warms up by itself; must be 0",
         )
     elif schedule.warmup_epochs >= trainer.max_epochs:
         yield (
@@ -471,8 +508,9 @@ def _trainer(config: Settings, written: Set[str]) -> Mistakes:
 
 
 def _momentum(config: Settings, written: Set[str]) -> Mistakes:
-    optimizer = config.optimizer
-    if optimizer.name == "sgd" and optimizer.nesterov and optimizer.momentum == 0:
+    found = optimizers.find(config.optimizer.name)
+    own = {**(signatures.defaults(found.target) if found else {}), **(config.optimizer.model_extra or {})}
+    if own.get("nesterov") is True and own.get("momentum") == 0:
         yield ("optimizer", "nesterov"), "=true: needs optimizer.momentum above 0, or nesterov=false"
 
 

@@ -16,7 +16,8 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from settings.ranges import limits
 from settings.reading import files
-from settings.schema import checks, loss_names, names, sections, signatures
+from settings.reading.composition import OPEN
+from settings.schema import checks, loss_names, names, optimizers, schedules, sections, signatures
 from settings.schema.run_config import Settings
 
 Schema = dict[str, Any]
@@ -55,11 +56,15 @@ def axes() -> dict[str, Axis]:
     written = (files.read(files.FOLDER / "data" / f"{one}.yaml", one).content for one in files.choices("data"))
     data = {one["_target_"]: one["_target_"] for one in written if "_target_" in one}
     losses = {name: loss_names.target(name) for name in loss_names.known()}
+    own = {name: target for name in optimizers.own() if (target := optimizers.target(name))}
+    shapes = {name: target for name in schedules.own() if (target := schedules.target(name))}
     return {
         "data": Axis("_target_", data, checks.FILLED_IN, closed=False),
         "model": Axis("name", {name: names.net_target(name) for name in names.nets()}, names.FILLED_IN_OWN_NETS),
         "transfer": Axis("name", names.transfer_modes()),
         "loss": Axis("name", losses, loss_names.FILLED_IN),
+        "optimizer": Axis("name", own, optimizers.FILLED_IN, closed=False),
+        "scheduler": Axis("name", shapes, schedules.FILLED_IN),
     }
 
 
@@ -71,6 +76,7 @@ def json_schema() -> Schema:
     groups = [group for group in files.groups() if group not in ("experiment", "debug")]
     for group in groups:
         section = _resolved(properties[group], definitions)
+        section.pop("required", None)  # a file may leave a key to the others
         if axis := axes().get(group):
             section |= _arguments(section["properties"], axis)
         for option in section.get("anyOf", [section]):
@@ -187,11 +193,11 @@ def _recipe() -> Schema:
 
 
 def _defaults() -> Schema:
-    """A defaults list: each group with its choices; a net may also be named without a file of its own."""
+    """A defaults list: each group with its choices; of some a name needs no file of its own."""
     entries: Schema = {}
     for group in files.groups():
         choice: Schema = {"enum": [*files.choices(group), None]}
-        choice = {"anyOf": [choice, {"type": "string"}]} if group == "model" else choice
+        choice = {"anyOf": [choice, {"type": "string"}]} if group in OPEN else choice
         entries |= {head + group: choice for head in ("", "/", "override /")}
     entry = {"type": "object", "properties": entries, "additionalProperties": False, "maxProperties": 1}
     return {"type": "array", "items": {"anyOf": [{"type": "string"}, entry]}}

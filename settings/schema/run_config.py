@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model_validator
 
-from settings.schema import loss_names, names, sections, signatures
+from settings.schema import loss_names, names, optimizers, schedules, sections, signatures
 from settings.schema.sections import Count, FolderName, NotNegative, Number, Part, Section, Text, Texts
 
 STRATEGIES = Literal[
@@ -107,21 +107,6 @@ COMPUTING = frozenset(
     | {"inference_mode", "limit_val_batches", "limit_test_batches", "limit_predict_batches"}
 )
 
-Optimizer = Annotated[
-    sections.SGD | sections.Adam | sections.AdamW | sections.RMSprop | sections.Adagrad | sections.Adadelta,
-    Field(discriminator="name"),
-]
-Scheduler = Annotated[
-    sections.Constant
-    | sections.Step
-    | sections.Exponential
-    | sections.InverseTime
-    | sections.Cosine
-    | sections.Linear
-    | sections.OneCycle
-    | sections.Plateau,
-    Field(discriminator="name"),
-]
 Logger = Annotated[sections.CSVLogger | sections.WandbLogger | sections.TensorBoardLogger, Field(discriminator="name")]
 
 
@@ -150,8 +135,8 @@ class Settings(Section):
     augment: dict[str, dict[str, Any] | None] = {}
     loss: sections.Loss = sections.Loss.model_validate({"label_smoothing": 0.0})
     metrics: Metrics = {}
-    optimizer: Optimizer = sections.AdamW(lr=0.01)
-    scheduler: Scheduler = sections.OneCycle()
+    optimizer: sections.Optimizer = sections.Optimizer(lr=0.01, weight_decay=0.05)
+    scheduler: sections.Scheduler = sections.Scheduler()
     trainer: Trainer = Trainer()
     callbacks: sections.Callbacks = sections.Callbacks()
     logger: Logger = sections.CSVLogger()
@@ -217,7 +202,7 @@ def taken_over(text: str) -> RunConfig:
 
 
 def options(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The sections that an annotation allows: `Optimizer` gives SGD, Adam, ..."""
+    """The sections that an annotation allows: `Logger` gives CSVLogger, WandbLogger, ..."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in typing.get_args(annotation):
@@ -239,14 +224,17 @@ def all_keys() -> list[str]:
     nets = [f"model.{key}" for name in names.nets() for key in _arguments(names.net_target(name))]
     modes = [f"transfer.{key}" for target in names.transfer_modes().values() for key in _arguments(target)]
     losses = [f"loss.{key}" for name in loss_names.known() for key in _arguments(loss_names.target(name))]
-    return list(dict.fromkeys([*fields_of(Settings), *nets, *modes, *losses]))
+    own = [f"optimizer.{key}" for name in optimizers.own() for key in _arguments(optimizers.target(name))]
+    shapes = [f"scheduler.{key}" for name in schedules.own() for key in _arguments(schedules.target(name))]
+    return list(dict.fromkeys([*fields_of(Settings), *nets, *modes, *losses, *own, *shapes]))
 
 
 @cache
-def _arguments(target: str) -> list[str]:
-    """What a net, a mode or a loss takes; nothing where it is not there, which is reported when it is chosen."""
+def _arguments(target: str | None) -> list[str]:
+    """What a net, a mode, a loss takes; nothing where it is not there, which is reported when it is chosen."""
+    filled_in = names.FILLED_IN_OWN_NETS | loss_names.FILLED_IN | optimizers.FILLED_IN | schedules.FILLED_IN
     try:
-        return signatures.names(target, ours=names.FILLED_IN_OWN_NETS | loss_names.FILLED_IN)
+        return signatures.names(target, ours=filled_in) if target else []
     except signatures.NotFoundInSource:
         return []
 

@@ -5,13 +5,23 @@ A forker's own data set, net, callback or operation adds nothing here: its signa
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
 
 from settings.paths import ROOT
-from settings.schema import lightning_callbacks, names, signatures
+from settings.schema import lightning_callbacks, names, optimizers, schedules, signatures
 
 
 def _text(value: str) -> str:
@@ -200,104 +210,42 @@ class Transfer(Section):
         return signatures.convert(names.transfer_modes()[self.name], self.model_extra or {})
 
 
-class _Optimizer(Section):
+class Optimizer(Section):
+    """An optimiser; any further key is an argument of its function or class."""
+
+    model_config = ConfigDict(extra="allow")
+    name: Text = "adamw"
     lr: Positive
     weight_decay: NotNegative = 0.0
 
-
-Memory = Annotated[Number, Field(ge=0, lt=1)]
-Betas = Annotated[list[Memory], Field(min_length=2, max_length=2)]
-
-
-class SGD(_Optimizer):  # noqa: D101
-    name: Literal["sgd"] = "sgd"
-    lr: Positive = 0.1
-    momentum: Memory = 0.9
-    nesterov: bool = False
+    @model_validator(mode="after")
+    def _convert(self) -> Optimizer:
+        _convert_arguments(self, optimizers.target(self.name))
+        return self
 
 
-class Adam(_Optimizer):  # noqa: D101
-    name: Literal["adam"] = "adam"
-    lr: Positive = 1e-3
-    betas: Betas = [0.9, 0.999]
-    eps: Positive = 1e-8
+class Scheduler(Section):
+    """A schedule of the learning rate; any further key is an argument of its function or class."""
 
-
-class AdamW(Adam):  # noqa: D101
-    name: Literal["adamw"] = "adamw"  # type: ignore[assignment]
-    weight_decay: NotNegative = 0.05
-
-
-class RMSprop(_Optimizer):  # noqa: D101
-    name: Literal["rmsprop"] = "rmsprop"
-    lr: Positive = 1e-3
-    alpha: Memory = 0.99
-    momentum: Memory = 0.0
-    eps: Positive = 1e-8
-
-
-class Adagrad(_Optimizer):  # noqa: D101
-    name: Literal["adagrad"] = "adagrad"
-    lr: Positive = 0.01
-    eps: Positive = 1e-10
-
-
-class Adadelta(_Optimizer):  # noqa: D101
-    name: Literal["adadelta"] = "adadelta"
-    lr: Positive = 1.0
-    rho: Memory = 0.9
-    eps: Positive = 1e-6
-
-
-class _Schedule(Section):
+    model_config = ConfigDict(extra="allow")
+    name: Text = "one_cycle"
     warmup_epochs: NotNegative = 0
     restart: bool = False
 
-
-class Constant(_Schedule):  # noqa: D101
-    name: Literal["constant"] = "constant"
-
-
-class Step(_Schedule):  # noqa: D101
-    name: Literal["step"] = "step"
-    every_epochs: Count = 10
-    gamma: Annotated[Number, Field(gt=0, le=1)] = 0.1
+    @model_validator(mode="after")
+    def _convert(self) -> Scheduler:
+        _convert_arguments(self, schedules.target(self.name))
+        return self
 
 
-class Exponential(_Schedule):  # noqa: D101
-    name: Literal["exponential"] = "exponential"
-    gamma: Annotated[Number, Field(gt=0, le=1)] = 0.9
+def _convert_arguments(section: Section, target: str | None) -> None:
+    """Turn the section's further keys into what `target` wants; what is wrong with them is `checks` to say."""
+    if target is not None and section.model_extra:
+        with suppress(ValidationError, signatures.NotFoundInSource):
+            section.model_extra.update(signatures.convert(target, section.model_extra))
 
 
-class InverseTime(_Schedule):  # noqa: D101
-    name: Literal["inverse_time", "inverse_time_compound"] = "inverse_time"
-    decay: NotNegative = 0.1
-    per: Literal["epoch", "step"] = "epoch"
-
-
-class Cosine(_Schedule):  # noqa: D101
-    name: Literal["cosine"] = "cosine"
-    final_fraction: Share = 0.0
-
-
-class Linear(_Schedule):  # noqa: D101
-    name: Literal["linear"] = "linear"
-    final_fraction: Share = 0.0
-
-
-class OneCycle(_Schedule):  # noqa: D101
-    name: Literal["one_cycle"] = "one_cycle"
-    peak_fraction: Annotated[Number, Field(gt=0, lt=1)] = 0.3
-    start_fraction: Annotated[Number, Field(gt=0, le=1)] = 0.04
-    final_fraction: Share = 1e-4
-
-
-class Plateau(_Schedule):  # noqa: D101
-    name: Literal["plateau"] = "plateau"
-    factor: Annotated[Number, Field(gt=0, lt=1)] = 0.1
-    patience: Annotated[int, Field(ge=0)] = 5
-    threshold: NotNegative = 1e-4
-    min_fraction: Share = 0.0
+Memory = Annotated[Number, Field(ge=0, lt=1)]
 
 
 class EarlyStopping(Section):  # noqa: D101

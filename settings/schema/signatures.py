@@ -10,13 +10,14 @@ import ast
 import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Union
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from settings import ranges
 from settings.errors import nearest
@@ -54,6 +55,9 @@ SIMPLE: dict[str, Any] = {
     **{"list": list, "List": list, "Sequence": list, "Iterable": list, "tuple": list, "Tuple": list},
     **{"dict": dict, "Dict": dict, "Mapping": dict},
 }
+LIBRARIES = ("torch", "timm", "apex", "bitsandbytes", LIBRARY)
+"""Whose classes can be looked up; which of them a key may name is for the key to say."""
+NOT_PLAIN = ("Tensor", "Callable")
 
 
 @dataclass(frozen=True)
@@ -93,23 +97,59 @@ def parameters(target: str) -> dict[str, Parameter] | None:
     Raises:
         NotFoundInSource: there is no such file, class or function.
     """
-    function = _function(target)
-    init = function or _constructor(target)
+    init, is_function = _called(target)
     if init is None:
         return {}
     if init.args.kwarg is not None:
         return None
-    return keywords(init, positional=function is None)
+    return keywords(init, positional=not is_function)
+
+
+def defaults(target: str) -> dict[str, Any]:
+    """The defaults of `target`'s keyword arguments, where they are literals; tuples as lists, as YAML has them."""
+    init, is_function = _called(target)
+    found = {}
+    for arg, default in _with_defaults(init, positional=not is_function) if init else []:
+        if default is not None:
+            with suppress(ValueError):
+                value = ast.literal_eval(default)
+                found[arg.arg] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def positional(target: str) -> list[str]:
+    """What stands before the `*` of a function: the caller fills it in, by name."""
+    function = _function(target)
+    return [arg.arg for arg in (*function.args.posonlyargs, *function.args.args)] if function else []
+
+
+def is_function(target: str) -> bool:
+    """Whether there is a function of this name."""
+    with suppress(NotFoundInSource):
+        return _function(target) is not None
+    return False
 
 
 def keywords(function: ast.FunctionDef, *, positional: bool) -> dict[str, Parameter]:
     """The keyword arguments in a `def`; with those before the `*`, but for `self`, if `positional`."""
+    return {
+        arg.arg: Parameter(arg.arg, _kind(arg, default), default is None)
+        for arg, default in _with_defaults(function, positional=positional)
+    }
+
+
+def _with_defaults(function: ast.FunctionDef, *, positional: bool) -> list[tuple[ast.arg, ast.expr | None]]:
     arguments = function.args
     before = [*arguments.posonlyargs, *arguments.args][1:] if positional else []
-    plain = len(before) - len(arguments.defaults)
-    found = [(arg, index < plain) for index, arg in enumerate(before)]
-    found += [(arg, given is None) for arg, given in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
-    return {arg.arg: Parameter(arg.arg, _annotation(arg.annotation), needed) for arg, needed in found}
+    none: list[ast.expr | None] = [None] * len(before)
+    given = [*none, *arguments.defaults][-len(before) :] if before else []
+    return [*zip(before, given, strict=True), *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
+
+
+def _called(target: str) -> tuple[ast.FunctionDef | None, bool]:
+    """The function, else the class's constructor; and whether it is a function."""
+    function = _function(target)
+    return (function, True) if function else (_constructor(target), False)
 
 
 def mistakes(
@@ -261,7 +301,7 @@ def _top(name: str) -> str:
 
 
 def _module(module: str) -> ast.Module:
-    path = (ROOT if _top(module) != LIBRARY else _library().parent).joinpath(*module.split("."))
+    path = _folder(module).joinpath(*module.split("."))
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     if not file.is_file():
         close = nearest(path.name, [other.stem for other in path.parent.glob("*.py")])
@@ -274,17 +314,41 @@ def _module(module: str) -> ast.Module:
 
 
 @cache
-def _library() -> Path:
-    """Lightning's folder; finding it imports nothing."""
-    spec = find_spec(LIBRARY)
-    if spec is None or not spec.submodule_search_locations:
-        raise NotFoundInSource(f": the package {LIBRARY} is not installed")
-    return Path(spec.submodule_search_locations[0])
-
-
 @cache
 def _parsed(text: str) -> ast.Module:
     return ast.parse(text)
+
+
+def _folder(module: str) -> Path:
+    """The project's root, or where a library whose classes may be named lies; it is not imported for that."""
+    top = module.split(".")[0]
+    spec = find_spec(top) if top in LIBRARIES else None
+    return Path(spec.submodule_search_locations[0]).parent if spec and spec.submodule_search_locations else ROOT
+
+
+def _kind(arg: ast.arg, default: ast.expr | None) -> Any:
+    """The type of an argument: its annotation, else what is like its default."""
+    if arg.annotation is not None or default is None:
+        return _annotation(arg.annotation)
+    with suppress(ValueError):
+        value = ast.literal_eval(default)
+        if isinstance(value, bool | int | float):
+            return bool if isinstance(value, bool) else SIMPLE["float"]
+        if isinstance(value, tuple) and value and all(type(one) is float for one in value):
+            return _fixed([SIMPLE["float"]] * len(value))
+    return Any
+
+
+def _fixed(entries: list[Any]) -> Any:
+    """A list of so many entries: YAML has no tuples."""
+    kinds: Any = Union.__getitem__(tuple(entries))
+    return typing.Annotated[list[kinds], Field(min_length=len(entries), max_length=len(entries))]
+
+
+def _options(nodes: list[ast.expr]) -> Any:
+    """A union, without what no YAML can give."""
+    given = [node for node in nodes if not (isinstance(node, ast.Name) and node.id in NOT_PLAIN)]
+    return Union.__getitem__(tuple(_annotation(node) for node in given)) if given else Any
 
 
 def _annotation(node: ast.expr | None) -> Any:
@@ -296,7 +360,7 @@ def _annotation(node: ast.expr | None) -> Any:
     if isinstance(node, ast.Name | ast.Attribute):
         return SIMPLE.get(node.id if isinstance(node, ast.Name) else node.attr, Any)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        return Union[_annotation(node.left), _annotation(node.right)]  # noqa: UP007 (from values, not from source)
+        return _options([node.left, node.right])
     if isinstance(node, ast.Subscript):
         origin = node.value.id if isinstance(node.value, ast.Name) else getattr(node.value, "attr", "")
         inside = list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]
@@ -305,14 +369,15 @@ def _annotation(node: ast.expr | None) -> Any:
         if origin == "Literal":
             return Literal[tuple(ast.literal_eval(value) for value in inside)]  # type: ignore[misc]
         if origin in ("Optional", "Union"):
-            options = [_annotation(value) for value in inside]
-            return Union.__getitem__((*options, *([None] * (origin == "Optional"))))
+            return _options([*inside, *([ast.Constant(None)] * (origin == "Optional"))])
         outer = SIMPLE.get(origin, Any)
         if outer is list:  # YAML has no tuples
             same = len(inside) == 1 or (isinstance(inside[-1], ast.Constant) and inside[-1].value is ...)
+            if not same:
+                return _fixed([_annotation(one) for one in inside])
             entry = _annotation(inside[0])
-            whole: Any = list[entry] if same else list  # type: ignore[valid-type]
-            is_text = same and (entry is str or typing.get_origin(entry) is Literal)
+            whole: Any = list[entry]  # type: ignore[valid-type]
+            is_text = entry is str or typing.get_origin(entry) is Literal
             return typing.Annotated[whole, BeforeValidator(one_or_several)] if is_text else whole
         if outer is dict and len(inside) == 2:
             return dict[_annotation(inside[0]), _annotation(inside[1])]  # type: ignore[misc]

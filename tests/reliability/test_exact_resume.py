@@ -41,6 +41,8 @@ CASES = {
         "scheduler.every_epochs=1",
         "trainer.accumulate_grad_batches=2",
     ],
+    "torchs_optimiser": ["optimizer=NAdam", "optimizer.weight_decay=0.01", "scheduler=exponential"],
+    "timms_optimiser": ["optimizer=lion", "optimizer.lr=1e-3", "optimizer.weight_decay=0.1", "scheduler=cosine"],
     "augmentation": ["augment=strong", "data.balance=oversample", "loss.class_weights=[1,1,1,1,1,1,1,1,1,3]"],
     "fitted_filters": [
         *("model=airbench", "model.widths=[4,4,6]", "optimizer=sgd", "optimizer.lr=0.05", "optimizer.nesterov=true"),

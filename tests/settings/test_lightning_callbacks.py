@@ -68,5 +68,6 @@ def test_a_run_makes_what_was_named_and_ours_where_lightnings_needs_it() -> None
 
 
 def test_naming_one_imports_nothing() -> None:
-    code = f"import sys; from settings.reading.compose import compose as c; c({SWA!r}); sys.exit('lightning' in sys.modules)"
+    code = f"import sys; from settings.reading.compose import compose as c; c({SWA!r}); "
+    code += "sys.exit('lightning' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
