@@ -44,6 +44,10 @@ def fork(tmp_path: Path) -> Path:
     nets = "NETS: dict[str, tuple[str, dict[str, Any]]] = {\n"
     change("models/nets/__init__.py", nets, nets + sample("fork.md", '"spot"'))
 
+    (tmp_path / "datamodules/batch/negative.py").write_text(sample("fork.md", '"""Black for white'))
+    operations = "OPERATIONS: dict[str, str] = {\n"
+    change("datamodules/batch/__init__.py", operations, operations + sample("fork.md", '"negative"'))
+
     change("models/transfer.py", "\nMODES", "\n" + sample("fork.md", "def alternating") + "\n\nMODES")
     change(
         "models/transfer.py", '    "scratch": scratch,\n', '    "scratch": scratch,\n    "alternating": alternating,\n'
@@ -56,6 +60,7 @@ def fork(tmp_path: Path) -> Path:
 
 def test_one_run_uses_all_but_the_loss(fork):
     words = "data=parity data.largest=7 model=spot model.width=16 transfer=alternating task=regression "
+    words += "augment.negative.p=1 "
     words += "trainer.max_epochs=4 name=first optimizer.lr=0.05"
     result = subprocess.run([sys.executable, "train.py", *words.split()], cwd=fork, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
