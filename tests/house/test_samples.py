@@ -1,4 +1,4 @@
-"""The samples of the pages fork, tasks and losses_and_metrics do what the pages say, typed into a copy."""
+"""The samples of the pages fork, tasks, losses_and_metrics and optimizers do what the pages say, typed into a copy."""
 
 import json
 import re
@@ -44,19 +44,27 @@ def fork(tmp_path: Path) -> Path:
     nets = "NETS: dict[str, tuple[str, dict[str, Any]]] = {\n"
     change("models/nets/__init__.py", nets, nets + sample("fork.md", '"spot"'))
 
+    (tmp_path / "datamodules/batch/negative.py").write_text(sample("fork.md", '"""Black for white'))
+    operations = "OPERATIONS: dict[str, str] = {\n"
+    change("datamodules/batch/__init__.py", operations, operations + sample("fork.md", '"negative"'))
+
     change("models/transfer.py", "\nMODES", "\n" + sample("fork.md", "def alternating") + "\n\nMODES")
     change(
         "models/transfer.py", '    "scratch": scratch,\n', '    "scratch": scratch,\n    "alternating": alternating,\n'
     )
     (tmp_path / "configs/transfer/alternating.yaml").write_text(sample("fork.md", "# Head and the rest"))
 
+    (tmp_path / "models/optimizers/averaged.py").write_text(sample("optimizers.md", '"""Averaged'))
+    (tmp_path / "models/schedules/polynomial.py").write_text(sample("optimizers.md", '"""The learning rate falls'))
     (tmp_path / "models/tasks/regression.py").write_text(sample("tasks.md", '"""One number an image'))
     return tmp_path
 
 
 def test_one_run_uses_all_but_the_loss(fork):
     words = "data=parity data.largest=7 model=spot model.width=16 transfer=alternating task=regression "
-    words += "trainer.max_epochs=4 name=first optimizer.lr=0.05"
+    words += "augment.negative.p=1 "
+    words += "optimizer=averaged optimizer.lr=0.05 optimizer.decay=0.01 scheduler=polynomial scheduler.power=2 "
+    words += "trainer.max_epochs=4 name=first"
     result = subprocess.run([sys.executable, "train.py", *words.split()], cwd=fork, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     summary = json.loads((fork / "runs/parity-spot/first/summary.json").read_text())
@@ -64,6 +72,7 @@ def test_one_run_uses_all_but_the_loss(fork):
     error, loss = (summary["metrics"][f"test/{name}"] for name in ("mean_absolute_error", "loss"))
     assert error**2 <= loss < 1  # of 0 and 1, by one number an image
     assert (fork / "runs/parity-spot/first/report.html").exists()
+    assert re.search(r"^epoch 4/4 .* lr 0 ", result.stdout, re.MULTILINE), result.stdout
     assert re.search(r"^stem +.* 3-4$", result.stdout, re.MULTILINE), result.stdout
 
 
