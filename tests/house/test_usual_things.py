@@ -96,8 +96,10 @@ class Copy:
         return Path(result.stdout.splitlines()[-1].removeprefix("run: "))
 
     def assert_green(self) -> None:
-        """The whole default suite, as a forker runs it."""
-        result = self.run("-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", "-x")
+        """The whole default suite, in two processes."""
+        result = self.run(
+            "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadfile"
+        )
         assert result.returncode == 0, result.stdout[-6000:]
 
 
