@@ -96,8 +96,10 @@ class Copy:
         return Path(result.stdout.splitlines()[-1].removeprefix("run: "))
 
     def assert_green(self) -> None:
-        """The whole default suite, as a forker runs it."""
-        result = self.run("-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", "-x")
+        """The whole default suite, in two processes."""
+        result = self.run(
+            "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadfile"
+        )
         assert result.returncode == 0, result.stdout[-6000:]
 
 
@@ -146,16 +148,27 @@ def add_experiment(copy: Copy) -> None:
 
 
 def add_loss(copy: Copy) -> None:
-    """One file, and one YAML with its arguments."""
+    """One file."""
     copy.add("models/losses/mean_square.py")
-    copy.add("configs/loss/mean_square.yaml")
-    assert copy.touched() == {"models/losses/mean_square.py": 0, "configs/loss/mean_square.yaml": 0}
+    assert copy.touched() == {"models/losses/mean_square.py": 0}
 
 
 def add_metric(copy: Copy) -> None:
     """One file."""
     copy.add("models/metrics/surprise.py")
     assert copy.touched() == {"models/metrics/surprise.py": 0}
+
+
+def add_optimizer(copy: Copy) -> None:
+    """One file."""
+    copy.add("models/optimizers/sign_descent.py")
+    assert copy.touched() == {"models/optimizers/sign_descent.py": 0}
+
+
+def add_schedule(copy: Copy) -> None:
+    """One file."""
+    copy.add("models/schedules/polynomial.py")
+    assert copy.touched() == {"models/schedules/polynomial.py": 0}
 
 
 def add_callback(copy: Copy) -> None:
@@ -179,7 +192,7 @@ def add_own_head(copy: Copy) -> None:
 
 ADDITIONS = (
     *(add_data_set, add_architecture, add_transfer_mode, add_augmentation, add_experiment, add_own_head),
-    *(add_loss, add_metric, add_callback, add_task),
+    *(add_loss, add_metric, add_optimizer, add_schedule, add_callback, add_task),
 )
 
 
@@ -225,6 +238,11 @@ def test_one_run_uses_all_of_them(fork):
     for row in epochs:  # in bits what the validation's cross entropy is in nats
         assert float(row["val/surprise"]) * math.log(2) == pytest.approx(float(row["val/loss"]), rel=1e-5)
     assert sum(float(row["longest_step"] or 0) > 0 for row in table) == 3  # the callback
+    last = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
+    (state,) = last["optimizer_states"]
+    assert {key for one in state["state"].values() for key in one} == {"smoothed"}  # the optimiser
+    rates = {int(row["step"]): float(row["lr"]) for row in table if row["lr"]}  # the schedule: of the step just done
+    assert rates == pytest.approx({step: 0.02 * (1 - (step - 1) / summary["steps"]) ** 2 for step in rates})
 
 
 def test_a_task_trains_and_is_monitored_by_its_first_metric(fork):
