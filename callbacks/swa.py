@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
+import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch import callbacks
 from torch import nn
@@ -76,7 +77,9 @@ class StochasticWeightAveraging(callbacks.StochasticWeightAveraging):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take up the learning rate's schedule: a run that goes on in mid-epoch is not told of its start."""
-        if self._scheduler_state is not None and trainer.current_epoch <= self.swa_end:
+        if trainer.current_epoch > self.swa_end:
+            trainer.lr_scheduler_configs.clear()
+        elif self._scheduler_state is not None:
             self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -119,4 +122,5 @@ class StochasticWeightAveraging(callbacks.StochasticWeightAveraging):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the average."""
         super().load_state_dict(state_dict)
+        self.n_averaged = torch.tensor(state_dict["n_averaged"])
         self._stored_epochs = state_dict["max_epochs"]
