@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from settings.commands.explore import Exploration, compose_jobs, format_help
 from settings.commands.launch import launch
 from settings.errors import UserError
+from settings.whole_file import writing
 
 if TYPE_CHECKING:
     from models.analysis.separability import Probe
@@ -319,7 +320,8 @@ def write(path: Path, save: Callable[[Path], Any]) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save(path)
+        with writing(path, ending=path.suffix) as fresh:  # a picture's writer reads the ending
+            save(fresh)
     except OSError as error:
         raise UserError(f"output={path}: cannot be written ({error.strerror or error})") from error
 

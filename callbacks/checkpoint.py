@@ -7,7 +7,6 @@ after validation, when all else has been updated. A signal need not wait for tha
 epoch's last step and its end says that the validation is still to be made, and a run that goes on makes it first.
 """
 
-import contextlib
 import os
 from enum import Enum
 from pathlib import Path
@@ -22,6 +21,7 @@ from callbacks.finite import refuse_non_finite, refuse_to_save
 from callbacks.signals import HoldSignals, Stopped
 from models.checkpoint import is_whole
 from settings.errors import StorageError, UserError
+from settings.whole_file import writing
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -39,32 +39,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         refuse_to_save(checkpoint)
         target = Path(path)
-        fresh = target.with_name(f"{target.name}.{os.getpid()}.tmp")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with fresh.open("wb") as file:
+            with writing(target, to_disk=True) as fresh, fresh.open("wb") as file:
                 torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(target)
-            _sync_folder(target.parent)
         except Exception as error:
-            with contextlib.suppress(OSError):
-                fresh.unlink(missing_ok=True)  # room for the summary
             failure = error if isinstance(error, OSError) else error.__context__  # torch raises its own from it
             if not isinstance(failure, OSError):
                 raise
             reason = failure.strerror or failure
             raise StorageError(f"{target}: cannot be saved ({reason}); checkpoints from before are whole") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def sweep(folder: Path) -> None:
@@ -263,16 +247,13 @@ def _stand_behind_the_step(trainer: Trainer, following: Next) -> None:
 
 def _keep(last: Path, previous: Path) -> None:
     """Let `previous` name today's `last` without a moment in which neither is there."""
-    link = previous.with_suffix(".tmp")
-    link.unlink(missing_ok=True)
-    try:
-        os.link(last, link)
-    except OSError:  # a file system without hard links: a copy costs one write
-        import shutil
+    with writing(previous) as link:
+        try:
+            os.link(last, link)
+        except OSError:  # a file system without hard links: a copy costs one write
+            import shutil
 
-        shutil.copyfile(last, link)
-    link.replace(previous)
-    link.unlink(missing_ok=True)  # after a kill both may have been one file already, which renaming leaves as it is
+            shutil.copyfile(last, link)
 
 
 def _epoch(trainer: Trainer) -> int:

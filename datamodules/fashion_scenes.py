@@ -14,7 +14,6 @@ parameters reaches a mean IoU of 0.53 over the 11 classes after 4 passes.
 """
 
 import hashlib
-import os
 import warnings
 import zipfile
 from dataclasses import dataclass, fields
@@ -31,6 +30,7 @@ from datamodules.fashion_mnist import FashionMNIST
 from datamodules.randomness import generator
 from datamodules.sources.arrays import ArraySource
 from settings.errors import UserError
+from settings.whole_file import writing
 
 SIDE = 64
 OBJECT_SIDE = 28
@@ -177,17 +177,13 @@ class FashionScenes(ImageDataModule):
             return None
 
     def _keep(self, scenes: dict[str, Scenes]) -> None:
-        fresh = self._file.with_name(f".{self._file.stem}.{os.getpid()}.npz")
         arrays: dict[str, Any] = {
             f"{split}_{name}": array for split, made in scenes.items() for name, array in made.arrays().items()
         }
         try:
-            fresh.parent.mkdir(parents=True, exist_ok=True)
-            try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with writing(self._file, ending=".npz") as fresh:
                 np.savez(fresh, **arrays)
-                fresh.replace(self._file)
-            finally:
-                fresh.unlink(missing_ok=True)
         except OSError as error:
             raise UserError(f"paths.data={self.data_dir}: cannot be written to: {error.strerror}") from error
 

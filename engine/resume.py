@@ -13,6 +13,7 @@ from engine.run_folder import RunRecord
 from models.checkpoint import CARD, read_checkpoint
 from settings.errors import NothingLeft, UserError
 from settings.runs import in_use, read_summary
+from settings.whole_file import writing
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +45,8 @@ class Start:
         copies = [(self.checkpoint, record.checkpoints / name) for name in ("best.ckpt", "last.ckpt")]
         for source, target in [*copies, (metrics, record.folder / metrics.name)]:
             if source.is_file():
-                fresh = target.with_name(f"{target.name}.tmp")
-                shutil.copyfile(source, fresh)
-                fresh.replace(target)
+                with writing(target) as fresh:
+                    shutil.copyfile(source, fresh)
 
 
 def find_start(

@@ -22,6 +22,7 @@ from engine.process_group import Members
 from settings.errors import StorageError, UserError, storage_error, worker_error
 from settings.paths import ROOT
 from settings.runs import RunLock, read_summary
+from settings.whole_file import write_text
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers.logger import Logger
@@ -66,11 +67,8 @@ class RunRecord:
 
     def write(self, name: str, text: str) -> None:
         """Write a text file of the run folder, whole or not at all."""
-        if not self.writes:
-            return
-        fresh = self.folder / f".{name}.tmp"
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(self.folder / name)
+        if self.writes:
+            write_text(self.folder / name, text)
 
     def say(self, line: str) -> None:
         """Print a line, and keep it in train.log."""

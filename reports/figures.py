@@ -1,13 +1,13 @@
 """One way for all pictures: PNG in the run folder, and to every logger that takes pictures."""
 
 import io
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from lightning import Trainer
 
 from settings.run_folder import RunFolder
+from settings.whole_file import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,9 +43,7 @@ def record_figure(run: "Trainer | RunFolder", name: str, figure: "Figure") -> Pa
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=DPI, facecolor="white")
     path.parent.mkdir(exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    fresh.write_bytes(png.getvalue())
-    fresh.replace(path)
+    write_bytes(path, png.getvalue())
     for logger in loggers:
         if isinstance(logger, TakesPictures):
             logger.log_picture(name, path, step=step)

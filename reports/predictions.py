@@ -2,9 +2,8 @@
 
 import csv
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -12,6 +11,7 @@ from typing import IO, Any
 import torch
 
 from settings.errors import UserError, storage_error
+from settings.whole_file import writing
 
 TOP = 5
 """Classes a row shows on the screen."""
@@ -148,22 +148,18 @@ def replaced_when_whole(path: Path, key: str) -> Iterator[Path]:
         UserError: there can be no such file.
         StorageError: the disk is full or read-only.
     """
-    fresh = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")  # torch.export wants its own ending
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{key}={path}: cannot be written ({error.strerror or error})") from error
     try:
-        yield fresh
-        fresh.replace(path)
+        with writing(path, ending=path.suffix) as fresh:  # torch.export wants its own ending
+            yield fresh
     except BrokenPipeError:  # the screen's, not the file's
         raise
     except OSError as error:
         refused = UserError(f"{key}={path}: cannot be written ({error.strerror or error})")
         raise storage_error(error, path) or refused from error
-    finally:
-        with suppress(OSError):  # not there, or nothing could be
-            fresh.unlink()
 
 
 @contextmanager

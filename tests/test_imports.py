@@ -112,7 +112,12 @@ STREETS: dict[str, Callable[[Import, set[str]], bool]] = {
         (i.within("models") or i.within("datamodules"))
         and i.top == "settings"
         and not i.reaches(
-            "settings.errors", "settings.paths", "settings.preprocessing", "settings.ranges", "settings.weight_files"
+            "settings.errors",
+            "settings.paths",
+            "settings.preprocessing",
+            "settings.ranges",
+            "settings.weight_files",
+            "settings.whole_file",
         )
         and not (i.within("models") and i.reaches("settings.run_names"))
     ),

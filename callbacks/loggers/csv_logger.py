@@ -9,6 +9,8 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from settings.whole_file import writing
+
 
 class CsvLog(Logger):
     """Write metrics to a CSV file that survives a kill at any moment and a resume.
@@ -69,14 +71,12 @@ class CsvLog(Logger):
             self._write_last(replace=same)
 
     def _rewrite(self) -> None:
-        fresh = self._path.with_suffix(".tmp")
-        with fresh.open("w", newline="", encoding="utf-8") as file:
+        with writing(self._path) as fresh, fresh.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self._columns, restval="")
             writer.writeheader()
             writer.writerows(self._rows[:-1])
             self._last_row_at = file.tell()
             writer.writerow(self._rows[-1])
-        fresh.replace(self._path)
         self._written = True
 
     def _write_last(self, *, replace: bool) -> None:

@@ -13,8 +13,8 @@ import struct
 import time
 import zlib
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ import torch
 from datamodules.sources.jpeg import shrink_for
 from datamodules.sources.pictures import read_picture
 from settings.errors import StorageError, UserError
+from settings.whole_file import writing
 
 HEAD = struct.Struct("<4sI5I36x")  # mark, checksum of all that follows; sizes, as in `Entry.sizes`; to 64 bytes
 MARK = b"LBC1"
@@ -85,9 +86,8 @@ class PictureCache:
         self.side = side
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            trial = self._fresh(self.folder / "trial")
-            trial.touch()
-            trial.unlink()
+            with TemporaryFile(dir=self.folder):
+                pass
             for left in self.folder.glob("*/*.tmp"):
                 if time.time() - left.stat().st_mtime > LEFT_BEHIND:
                     left.unlink(missing_ok=True)
@@ -144,32 +144,23 @@ class PictureCache:
 
     def _name(self, place: Path, content: Path, entry: Entry) -> None:
         """Give an entry its second name; where a disk has no links (FAT), a copy."""
-        fresh = self._fresh(place)
         try:
             place.parent.mkdir(exist_ok=True)
-            os.link(content, fresh)
-            fresh.replace(place)
+            with writing(place) as fresh:
+                os.link(content, fresh)
         except OSError:
-            fresh.unlink(missing_ok=True)
             self._write(place, entry)
 
     def _write(self, place: Path, entry: Entry) -> None:
         pixels = np.ascontiguousarray(entry.image.permute(1, 2, 0).numpy()).reshape(-1)  # of (H, W, C)
         check = _checksum(pixels, entry.sizes)
-        fresh = self._fresh(place)
         try:
             place.parent.mkdir(exist_ok=True)
-            with fresh.open("wb") as file:
+            with writing(place) as fresh, fresh.open("wb") as file:
                 file.write(HEAD.pack(MARK, check, *entry.sizes))
                 file.write(pixels.data)
-            fresh.replace(place)
         except OSError as error:
-            fresh.unlink(missing_ok=True)
             raise CacheError(f"data.cache={self.folder}: cannot be written to: {error.strerror}") from error
-
-    @staticmethod
-    def _fresh(place: Path) -> Path:
-        return place.with_name(f"{place.name}.{os.getpid()}-{uuid4().hex[:8]}.tmp")
 
 
 def _read(place: Path) -> Entry | None:

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from datamodules.sources.near import perceptual_hash
 from datamodules.sources.pictures import FORBIDDEN, Refused, check_header, read_picture
+from settings.whole_file import write_text
 
 Level = Literal["auto", "full", "quick", "off"]
 DEPTH = {"off": 0, "quick": 1, "full": 2}
@@ -118,10 +120,6 @@ def _remembered(memory: Path) -> dict[str, Seen]:
 
 
 def _remember(memory: Path, found: dict[str, Seen]) -> None:
-    fresh = memory.with_name(f"{memory.name}.{os.getpid()}.tmp")
-    try:
+    with suppress(OSError):  # a folder that cannot be written to: the next run looks again
         memory.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(json.dumps(found), encoding="utf-8")
-        fresh.replace(memory)
-    except OSError:  # a folder that cannot be written to: the next run looks again
-        fresh.unlink(missing_ok=True)
+        write_text(memory, json.dumps(found))

@@ -16,7 +16,7 @@ from settings.reading.literal import Line
 from settings.runs import resumed_folder
 from settings.schema import schedules
 from settings.schema.mistakes import show
-from settings.schema.run_config import RunConfig
+from settings.schema.run_config import RunConfig, without_former_keys
 from settings.schema.sections import FolderName, Paths, Section, Text
 
 FREE = (
@@ -38,7 +38,7 @@ FREE = (
         "trainer.log_every_n_steps",
         "trainer.detect_anomaly",
     ),
-    *("trainer.limit_test_batches", "trainer.limit_predict_batches", "trainer.max_time", "trainer.process_timeout"),
+    *("trainer.limit_test_batches", "trainer.max_time", "trainer.process_timeout"),
 )
 """Keys that change nothing about the weights that come out, or, as the length, change them as asked for."""
 
@@ -73,7 +73,7 @@ def resumed_from(raw: Mapping[str, Any]) -> tuple[Path | None, dict[str, Any] | 
     document = files.read(folder / "config.yaml", f"{folder.name}/config.yaml")
     if document.problems or not document.content:
         raise UserError(*(document.problems or [f"{folder}/config.yaml is empty; the run cannot go on"]))
-    return folder, document.content
+    return folder, without_former_keys(document.content)
 
 
 def on_top_of_stored(

@@ -64,7 +64,6 @@ class Trainer(Section):
     limit_train_batches: Part = None
     limit_val_batches: Part = None
     limit_test_batches: Part = None
-    limit_predict_batches: Part = None
     num_sanity_val_steps: Annotated[int, Field(ge=-1)] = 0
     deterministic: bool | Literal["warn"] | None = None
     benchmark: bool | None = None
@@ -104,7 +103,7 @@ class Trainer(Section):
 
 COMPUTING = frozenset(
     {"accelerator", "devices", "num_nodes", "strategy", "precision", "deterministic", "benchmark"}
-    | {"inference_mode", "limit_val_batches", "limit_test_batches", "limit_predict_batches"}
+    | {"inference_mode", "limit_val_batches", "limit_test_batches"}
 )
 
 Logger = Annotated[sections.CSVLogger | sections.WandbLogger | sections.TensorBoardLogger, Field(discriminator="name")]
@@ -184,13 +183,25 @@ class RunConfig(Settings):
         return yaml.safe_dump(self.to_plain(), sort_keys=False, allow_unicode=True)
 
 
+FORMER_TRAINER_KEYS = ("limit_predict_batches",)
+"""What stored configurations hold of options that are no more; they changed nothing."""
+
+
+def without_former_keys(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored configuration as one of today."""
+    trainer = stored.get("trainer")
+    if not isinstance(trainer, Mapping):  # the schema reports it
+        return dict(stored)
+    return {**stored, "trainer": {key: value for key, value in trainer.items() if key not in FORMER_TRAINER_KEYS}}
+
+
 def config_from_plain(stored: Mapping[str, Any]) -> RunConfig:
     """The configuration of an earlier run, checked again.
 
     Raises:
         pydantic.ValidationError: the file was changed, or comes from another version.
     """
-    return RunConfig.model_validate(dict(stored))
+    return RunConfig.model_validate(without_former_keys(stored))
 
 
 def taken_over(text: str) -> RunConfig:

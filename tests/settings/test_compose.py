@@ -252,6 +252,15 @@ def test_a_configuration_is_composed_without_torch() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
+def test_a_stored_configuration_with_an_option_that_is_no_more_is_read() -> None:
+    plain = compose([]).to_plain()
+    assert "limit_predict_batches" not in plain["trainer"]
+    stored = {**plain, "trainer": {**plain["trainer"], "limit_predict_batches": None}}
+    assert config_from_plain(stored).to_plain() == plain
+    with pytest.raises(UserError, match="limit_predict_batches"):
+        compose(["trainer.limit_predict_batches=3"])
+
+
 def test_text_keys_exist_and_hold_text() -> None:
     from settings.schema.run_config import all_keys
 
