@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from engine.lr_finder import LossCurve, Suggestion
+from reports.axes import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,7 +17,7 @@ COLOURS = ("#1f6feb", "#c2255c", "#2b8a3e", "#e8590c", "#6741d9", "#0c8599", "#8
 
 def range_chart(curve: LossCurve, suggestion: Suggestion | None, *, title: str) -> Figure:
     """The loss against the rate, on a logarithmic axis, with both suggestions marked."""
-    figure, axes = _figure(title)
+    figure, axes = new_figure(width=7.2, height=4.4, title=title)
     axes.plot(curve.rates, curve.losses, color="#b9c2cc", linewidth=0.9, label="loss of each step")
     axes.plot(curve.rates, curve.smoothed, color=COLOURS[0], linewidth=1.8, label="running mean")
     if suggestion:
@@ -30,7 +31,7 @@ def range_chart(curve: LossCurve, suggestion: Suggestion | None, *, title: str) 
 
 def comparison_chart(curves: Sequence[LossCurve], *, title: str) -> Figure:
     """The running mean of the loss against the step, one line a rate; what became no number ends in a cross."""
-    figure, axes = _figure(title)
+    figure, axes = new_figure(width=7.2, height=4.4, title=title)
     for curve, colour in zip(curves, COLOURS, strict=False):
         smoothed = [value for value in curve.smoothed if math.isfinite(value)]
         after = "diverged" if curve.score is None else f"{curve.score[0]} {curve.score[1]:.3f}"
@@ -52,13 +53,3 @@ def _range(curves: Sequence[Sequence[float]]) -> tuple[float, float] | None:
     low, top = min(min(curve) for curve in finite if curve), max(starts)
     margin = 0.08 * max(top - low, 1e-6)
     return low - margin, top + 4 * margin
-
-
-def _figure(title: str) -> tuple[Figure, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained", facecolor="white")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(title, fontsize=11, loc="left", parse_math=False)
-    return figure, axes

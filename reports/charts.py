@@ -3,10 +3,12 @@
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
+
+from reports.axes import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +42,7 @@ def epoch_curves(
         metric: `loss` or `accuracy`.
         best_epoch: counted from 0; None where no epoch was validated.
     """
-    figure, axes = _figure(width=4.8, height=3.1)
+    figure, axes = new_figure(width=4.8, height=3.1)
     drawn = False
     for split, colour in (("train", TRAIN), ("val", VALIDATION)):
         points = [(epoch + 1, value) for _, epoch, value in curves.get(f"{split}/{metric}", ()) if epoch is not None]
@@ -62,7 +64,7 @@ def rate_curve(curves: Mapping[str, Sequence[tuple[int, int | None, float]]]) ->
     """Learning rate against the step; None where it was not logged."""
     if not (points := curves.get("lr")):
         return None
-    figure, axes = _figure(width=4.8, height=3.1)
+    figure, axes = new_figure(width=4.8, height=3.1)
     axes.plot([step for step, _, _ in points], [rate for _, _, rate in points], color="#2b8a3e")
     axes.set(xlabel="step", title="learning rate", ylim=(0, None))
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -74,7 +76,7 @@ def confusion_matrix(counts: Tensor, class_names: Sequence[str]) -> "Figure":
     table = counts.numpy()
     classes = len(class_names)
     side = min(max(3.6, 0.36 * classes + 1.6), 14.0)
-    figure, axes = _figure(width=side, height=side)
+    figure, axes = new_figure(width=side, height=side)
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     if classes <= MOST_NUMBERS:
@@ -100,24 +102,13 @@ def image_sheet(images: Tensor, captions: Sequence[str], *, columns: int) -> "Fi
         y, x = index // columns * (height + below), index % columns * (width + gap)
         sheet[y : y + height, x : x + width] = image
     inches = 1.05 * columns
-    figure, axes = _figure(width=inches, height=inches * sheet.shape[0] / sheet.shape[1])
+    figure, axes = new_figure(width=inches, height=inches * sheet.shape[0] / sheet.shape[1])
     axes.imshow(sheet.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.set_axis_off()
     for index, caption in enumerate(_plain(captions)):
         bottom, middle = index // columns * (height + below) + height, index % columns * (width + gap) + width / 2
         axes.text(middle, bottom, caption, ha="center", va="top", fontsize=7, linespacing=0.95)
     return figure
-
-
-def _figure(*, width: float, height: float) -> "tuple[Figure, Any]":
-    """A figure of its own, in inches: pyplot would keep it, and start a window system where there is one."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(False)
-    return figure, axes
 
 
 def _plain(texts: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from reports.axes import new_figure
 from reports.comparison.ideas import setting, text
 from reports.comparison.result import Result, Row
 from reports.comparison.runs import number
@@ -51,7 +52,7 @@ def colour(index: int) -> str:
 
 def _ranking(metric: str, rows: Sequence[Row]) -> "Figure":
     """Mean, 95 % interval and single seeds of each row, best on top."""
-    figure, axes = _figure(width=5.2, height=0.34 * len(rows) + 1.0)
+    figure, axes = new_figure(width=5.2, height=min(0.34 * len(rows) + 1.0, 12.0))
     for index, row in enumerate(rows):
         values = list(row.idea.by_seed(metric).values())
         axes.plot(values, [index] * len(values), ".", color=colour(index), alpha=0.45, markersize=6)
@@ -67,7 +68,7 @@ def _ranking(metric: str, rows: Sequence[Row]) -> "Figure":
 
 def _curves(metric: str, rows: Sequence[Row], curves: dict[int, dict[str, list[tuple[int, float]]]]) -> "Figure":
     """A line a run; seeds of a row share its colour."""
-    figure, axes = _figure(width=5.2, height=3.4)
+    figure, axes = new_figure(width=5.2, height=3.4)
     for index, row in reversed(list(enumerate(rows))):  # the first rows are drawn last, over the others
         label = _short(row) if index < len(COLOURS) else None
         for run in row.idea.runs:
@@ -89,7 +90,7 @@ def _setting(key: str, metric: str, rows: Sequence[Row]) -> "Figure":
 
     Of runs that differ in `data.fraction` or `data.per_class` this is the learning curve.
     """
-    figure, axes = _figure(width=4.4, height=3.0)
+    figure, axes = new_figure(width=4.4, height=3.0)
     values = [setting(row.idea.first, key) for row in rows]
     numbers = [
         number(value) if isinstance(value, int | float) and not isinstance(value, bool) else None for value in values
@@ -122,15 +123,6 @@ def _short(row: Row, most: int = 34) -> str:
 def _plain(words: str) -> str:
     """A dollar is a dollar: between two of them matplotlib reads a formula."""
     return words.replace("$", r"\$")
-
-
-def _figure(*, width: float, height: float) -> "tuple[Figure, Any]":
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, min(height, 12.0)), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
 
 
 def _png(figure: "Figure") -> bytes:
