@@ -147,9 +147,20 @@ def print_help(arguments: Sequence[str] = ()) -> None:
             continue
         if not equals:
             pages.append(format_group(name))
-        elif name in groups and value not in ("", "null") and (name != "model" or value in groups[name]):
-            pages.append(format_group(name, value))  # model=NAME may also be a net without a file of its own
+        elif name in groups and value not in ("", "null") and not _is_bare_name(name, value, groups[name]):
+            pages.append(format_group(name, value))
     print_text("\n\n".join(pages) or format_help())
+
+
+def _is_bare_name(group: str, choice: str, with_files: Sequence[str]) -> bool:
+    """Whether a choice does without a file of its own, as `model=vgg16` and `optimizer=NAdam` do."""
+    if choice in with_files:
+        return False
+    from settings.reading.composition import OPEN  # half as long again, so only where it is asked for
+
+    if group in OPEN and OPEN[group].section(choice) is None:
+        raise UserError(OPEN[group].unknown(choice))
+    return group in OPEN
 
 
 def print_text(text: str) -> None:

@@ -84,7 +84,7 @@ def test_a_group_shows_its_file_with_comments():
 
 
 def test_print_help_passes_over_what_is_no_group(capsys):
-    print_help(["optimizer.lr=0.1", "seed=3", "model=resnet56", "experiment=null", "-m"])
+    print_help(["optimizer.lr=0.1", "seed=3", "model=resnet56", "optimizer=NAdam", "experiment=null", "-m"])
     assert capsys.readouterr().out.strip() == format_help()
 
 
