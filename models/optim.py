@@ -93,9 +93,10 @@ def build_optimizer(
         own.update({"fused": True} if fused else {})
     else:
         make = _of_library(name)
-        if groups:  # timm's Adafactor sets its own rate unless it is given one
-            own["lr"] = max(group["lr"] for group in groups)
         own.update({} if fused is None or "fused" not in signature(make).parameters else {"fused": fused})
+    for key in ("lr", "weight_decay"):  # the groups have their own; timm's Adafactor has another way without a rate
+        if groups and key in signature(make).parameters:
+            own[key] = max(group[key] for group in groups)
     try:
         optimizer: torch.optim.Optimizer = make(groups, **own)
     except (ValueError, TypeError, RuntimeError) as error:

@@ -5,6 +5,7 @@ and `weight_decay`, and keyword arguments with types, defaults and ranges, which
 
     def mine(groups, *, lr: float = 0.1, momentum: Annotated[float, "0 <= x < 1"] = 0.9) -> Optimizer:
 
-The default of `lr` is what a run starts from without `optimizer.lr`. With a literal `FUSED` in the file, the device
-types for which the whole update is one kernel, the argument `fused` is filled in.
+`lr` is the largest rate of the groups; its default is what a run starts from without `optimizer.lr`. A function with
+`weight_decay` among its arguments is one that decays; of any other `optimizer.weight_decay` is refused. With a literal
+`FUSED` in the file, the device types for which the whole update is one kernel, the argument `fused` is filled in.
 """
