@@ -28,7 +28,7 @@ class PredictJob(Job):
         None, "FILE.html with the least certain images; else beside the output; null writes none"
     )
     gallery_images: Annotated[int, "1 <= x <= 1000"] = key(40, "how many of them")
-    overlay: bool = key(False, "true writes a picture with the mask in colour beside each mask of a segmentation")
+    overlay: bool = key(False, "true writes the picture with its mask in colour, too, of a segmentation")
     batch_size: Annotated[int, "1 <= x <= 65536"] | None = key(
         None, "images at once", shown="the run's own, at most 128"
     )

@@ -19,7 +19,14 @@ from settings.reading.validate import Checker, settle
 from settings.runs import identity
 from settings.schema import lightning_callbacks, signatures
 from settings.schema.mistakes import show
-from settings.schema.run_config import RunConfig, config_from_plain, fields_of, path_keys, text_keys
+from settings.schema.run_config import (
+    RunConfig,
+    config_from_plain,
+    fields_of,
+    path_keys,
+    text_keys,
+    without_former_keys,
+)
 from settings.schema.sections import Data
 from settings.schema.unknown_key import unknown_key
 
@@ -53,6 +60,7 @@ def compose_jobs(
     Raises:
         UserError: all mistakes of all jobs together.
     """
+    stored = None if stored is None else without_former_keys(stored)
     lines, wrong = literal.split(overrides, groups=files.groups())
     for line in lines:
         if line.is_group:

@@ -37,6 +37,7 @@ NOT_TRAINER_ARGUMENTS = {
     "plugins": "trainer.precision and trainer.strategy",
     "enable_autolog_hparams": "nothing (config.yaml is always logged)",
     "model_registry": "model.name",
+    "limit_predict_batches": "predict.py images=",
 }
 """Arguments of lightning.Trainer that a run fills in itself, and what to use in their place."""
 

@@ -16,6 +16,7 @@ from callbacks.signals import Stopped
 from datamodules.digits import Digits
 from models import load_run
 from models.analysis.class_scores import ClassScore, HardImage
+from models.tasks import task_class
 from reports import charts, page, report
 from reports.report import Report
 from settings.errors import UserError
@@ -254,9 +255,10 @@ def test_the_augmentation_sheet_shows_the_shares_of_mixed_labels(monkeypatch):
     data = Digits()
     data.configure(recipe={"mixup": {"alpha": 1.0}})
     figures = []
+    task = task_class("classification")
     monkeypatch.setattr("reports.report.record_figure", lambda record, name, figure: figures.append(figure) or "x.png")
     monkeypatch.setattr("reports.report.page.pictures", lambda files, kind: str(files))
-    assert "with its shares" in Report(augmented=4)._augmentation(None, data)
+    assert "with its shares" in Report(augmented=4)._augmentation(None, task, data)
     labels = [axes.texts[0].get_text() for axes in figures[0].axes]
     assert len(labels) == 4 * 6
     assert all(label in data.class_names for label in labels[:4])

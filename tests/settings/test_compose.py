@@ -11,11 +11,21 @@ import yaml
 from settings.errors import UserError
 from settings.reading import files
 from settings.reading.compose import compose, compose_jobs
-from settings.schema import names, optimizers, schedules, sections, signatures
+from settings.schema import loss_names, names, optimizers, schedules, sections, signatures
 from settings.schema.run_config import NOT_TRAINER_ARGUMENTS, RunConfig, Trainer, config_from_plain, options, text_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 CHOICES = [f"{group}={choice}" for group in files.groups() for choice in files.choices(group)]
+
+
+def data_for(choice: str) -> list[str]:
+    """Data of the task that a net or a loss is made for, where the default's does not fit it."""
+    group, _, name = choice.partition("=")
+    fits = {"model": names.nets(), "loss": loss_names.known()}
+    if name not in fits.get(group, ()):
+        return []
+    dense = names.net_output(name) == "dense" if group == "model" else "labels" not in loss_names.targets(name)
+    return ["data=fashion_scenes"] if dense else []
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -24,7 +34,7 @@ def test_every_shipped_choice_is_valid_and_comes_back_from_config_yaml(choice: s
     more = [needs[choice]] if choice in needs else []
     if choice.startswith("transfer=") and choice != "transfer=scratch":
         more = ["transfer.allow_random=true"]
-    config = compose([choice, *more])
+    config = compose([choice, *more, *data_for(choice)])
     assert config_from_plain(yaml.safe_load(config.to_yaml())).to_plain() == config.to_plain()
 
 
@@ -113,7 +123,7 @@ def test_the_file_of_a_net_holds_what_its_name_stands_for(name: str) -> None:
         if key not in names.FILLED_IN_OWN_NETS
     }
     _, implied = names.nets()[name]
-    assert compose([f"model={name}"]).model.net_arguments() == {**defaults, **implied}
+    assert compose([f"model={name}", *data_for(f"model={name}")]).model.net_arguments() == {**defaults, **implied}
 
 
 def test_bare_names_find_own_then_torchvision_then_timm() -> None:
