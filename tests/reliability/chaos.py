@@ -23,6 +23,7 @@ from callbacks.loggers.csv_logger import CsvLog
 from datamodules.loading import TrainBatches
 from models.optim import Schedule
 from models.tasks.classification import Classification
+from settings import whole_file
 from settings.commands.launch import launch
 from settings.reading.compose import compose
 from settings.stop import leave_at_a_signal
@@ -103,9 +104,14 @@ def watch(record: Path, trap: Callable[[str], None]) -> None:
     around(Schedule, "step", before="optimiser")
     around(RunningAverage, "_swap_models", before="swap")
     around(CsvLog, "log_metrics", before="log", after="logged")
-    around(os, "fsync", before="written")
     around(callbacks.checkpoint, "_keep", after="previous kept")
-    around(callbacks.checkpoint, "_sync_folder", before="renamed")
+    sync = whole_file._sync
+
+    def synced(path: Path, flags: int) -> None:
+        trap("renamed" if path.is_dir() else "written")
+        sync(path, flags)
+
+    whole_file._sync = synced
 
 
 def child(job: dict[str, Any]) -> int:
