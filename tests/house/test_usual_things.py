@@ -361,6 +361,6 @@ def test_a_fork_with_all_of_it_and_another_name_is_green(fork):
     fork.assert_green()
 
 
-@pytest.mark.slow
+@pytest.mark.fork
 def test_a_fork_without_islands_is_green(tmp_path):
     without_islands(tmp_path).assert_green()
