@@ -169,7 +169,8 @@ class FashionScenes(ImageDataModule):
         if not self._file.is_file():
             return None
         try:
-            with np.load(self._file, allow_pickle=False) as file:
+            # Opened here: numpy leaves the file of a damaged archive open.
+            with self._file.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 names = [field.name for field in fields(Scenes)]
                 return {split: Scenes(**{name: file[f"{split}_{name}"] for name in names}) for split in COUNTS}
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):

@@ -20,7 +20,7 @@ def test_a_segmentation_has_the_scores_of_its_run(tmp_path: Path, scenes: list[s
     scored = evaluate(f"run={run}")
     assert scored.pop("test/loss") == pytest.approx(metrics["test/loss"], rel=1e-6)
     assert scored == {name: metrics[name] for name in scored}
-    rows = list(csv.DictReader((run / "evaluation/test-centre/predictions.csv").open()))
+    rows = list(csv.DictReader((run / "evaluation/test-centre/predictions.csv").read_text().splitlines()))
     assert len(rows) == 20 and {"path", "true", "predicted", "miou", "loss"} <= set(rows[0])
     with pytest.raises(UserError, match="views, attack: not for task=segmentation"):
         evaluate(f"run={run}", "views=ten_crop", "attack=fgsm")
@@ -33,7 +33,10 @@ def test_label_sets_have_the_scores_of_their_run(tmp_path: Path, label_sets: lis
     assert {name: scored[name] for name in metrics if name.startswith("test/")} == pytest.approx(
         {name: value for name, value in metrics.items() if name.startswith("test/")}, rel=1e-6
     )
-    table = {row["path"]: row for row in csv.DictReader((run / "evaluation/test-centre/predictions.csv").open())}
+    table = {
+        row["path"]: row
+        for row in csv.DictReader((run / "evaluation/test-centre/predictions.csv").read_text().splitlines())
+    }
     key = next(iter(table))
     expected = label_probabilities(run, tmp_path / key)
     assert {name: float(table[key][name]) for name in expected} == pytest.approx(expected, abs=1e-6)

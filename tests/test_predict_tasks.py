@@ -31,13 +31,13 @@ def test_a_segmentation_writes_masks_and_shares(tmp_path: Path, scenes: list[str
     output = tmp_path / "shares.csv"
     (job,) = compose_jobs([f"run={run}", f"images={photos}", f"output={output}", "overlay=true"], multirun=False)
     run_predict(job)
-    masks = {path.name: Image.open(path) for path in (tmp_path / "shares-masks").iterdir()}
+    masks = {path.name: Image.open(path).copy() for path in (tmp_path / "shares-masks").iterdir()}
     assert set(masks) == {"own.png", "own-overlay.png", "wide.png", "wide-overlay.png"}
     own, wide = np.array(masks["own.png"]), np.array(masks["wide.png"])
     assert masks["own.png"].mode == "P" and own.shape == (64, 64) and wide.shape == (128, 192)
     assert (wide[:, :32] == 255).all() and (wide[:, -32:] == 255).all(), "the centre crop leaves them out"
     assert (wide[:, 33:-33] < 11).all()
-    shares = {Path(row["path"]).name: row for row in csv.DictReader(output.open())}
+    shares = {Path(row["path"]).name: row for row in csv.DictReader(output.read_text().splitlines())}
     assert float(shares["own.png"]["background"]) == pytest.approx((own == 0).mean(), abs=1e-6)
     assert shares["bad.png"]["reason"] and not shares["bad.png"]["background"]
 

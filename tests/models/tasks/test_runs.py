@@ -113,7 +113,7 @@ def test_a_list_of_label_sets_is_learnt(tmp_path: Path, label_sets: list[str]) -
     run = folder_of(tmp_path, "sets")
     assert {"test/mean_average_precision", "test/exact_match", "test/hamming_distance"} <= set(metrics)
     listed = dict(line.split(",") for line in (tmp_path / "labels.csv").read_text().splitlines()[1:])
-    rows = {row["file"]: row["class"] for row in csv.DictReader((run / "splits.csv").open())}
+    rows = {row["file"]: row["class"] for row in csv.DictReader((run / "splits.csv").read_text().splitlines())}
     assert rows["5.png"] == "" and rows["0.png"] == listed["0.png"] != ""
     assert json.loads((run / "summary.json").read_text())["metric_modes"]["hamming_distance"] == "min"
 
