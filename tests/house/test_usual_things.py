@@ -355,7 +355,7 @@ def test_what_is_left_trains_and_no_test_of_it_misses_what_is_gone(tmp_path):
     copy.trained("model=softmax", "trainer.max_epochs=1", "callbacks=none", "data.per_class=5")
 
 
-@pytest.mark.slow
+@pytest.mark.fork
 def test_a_fork_with_all_of_it_and_another_name_is_green(fork):
     rename(fork)
     fork.assert_green()
