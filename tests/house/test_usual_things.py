@@ -1,6 +1,6 @@
 """What people do to a fork, each done in a copy of the project: the files that it takes are counted, then it is used.
 
-The new files lie in `tests/house/fork`, each where it belongs. The slow tests run the copy's whole default suite:
+The new files lie in `tests/house/fork`, each where it belongs. Those marked `fork` run the copy's whole default suite:
 once with everything added under another name, once with every island taken away. This folder is not in the copies.
 """
 
