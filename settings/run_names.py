@@ -12,7 +12,7 @@ from pathlib import Path
 
 from settings.errors import UserError, nearest
 from settings.paths import ROOT
-from settings.runs import has_checkpoint, rooted, started
+from settings.runs import all_runs, has_checkpoint, identity, in_use, read_summary, rooted, started
 
 MARKS = ("config.yaml", "summary.json", "metrics.csv", "checkpoints")
 """A folder that holds one of these is a run."""
@@ -122,6 +122,29 @@ def checkpoint_of(path: Path) -> Path:
     return path
 
 
+def resumed_folder(*, resume: str, name: str | None, runs: Path, kind: str) -> Path | None:
+    """The folder of the run that `resume` means; `None` where `resume=auto` has nothing to go on from.
+
+    Args:
+        resume: `auto`, `last` (or `true`), `best`, a run folder, a name under the runs folder, or a checkpoint file.
+        name: the run's own name, for `auto`.
+        runs: folder of all runs.
+        kind: `<experiment>` or `<data>-<model>`, for `auto`.
+
+    Raises:
+        UserError: there is no such run, or it has no checkpoint.
+    """
+    if resume == "auto":
+        own = identity(name)
+        if own is None:
+            raise UserError("resume=auto needs to know which run it is: add name=ID")
+        folder = runs / kind / own
+        return folder if has_checkpoint(folder) else None
+    if resume.lower() in ("last", "true", "best"):
+        return _last_run(runs, best=resume == "best")
+    return _resumable(resume, runs)
+
+
 def _resolved(path: Path) -> Path:
     """Where links lead; a loop of links leads to itself."""
     try:
@@ -193,3 +216,26 @@ def _unknown(part: str, runs: Path) -> str:
 def _glob(base: Path, pattern: str) -> list[Path]:
     found = sorted(glob.glob(pattern, root_dir=base))  # noqa: PTH207  # `..` and absolute too
     return [base / one for one in found]
+
+
+def _resumable(resume: str, runs: Path) -> Path:
+    """The run of a folder, name or checkpoint, which has what it takes to go on."""
+    path = find_run(resume, runs, key="resume")
+    folder = run_of(path)
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"resume={resume}: no such checkpoint of a run (its folder holds config.yaml)")
+    if not has_checkpoint(folder):
+        raise UserError(f"resume={resume}: the run {folder} has no checkpoint yet; start it again")
+    return folder
+
+
+def _last_run(runs: Path, *, best: bool) -> Path:
+    """The newest unfinished run, or the newest with a best checkpoint."""
+    for folder in all_runs(runs):
+        if best and (folder / "checkpoints" / "best.ckpt").is_file():
+            return folder
+        unfinished = read_summary(folder).get("status") != "finished"
+        if not best and unfinished and has_checkpoint(folder) and not in_use(folder):
+            return folder
+    what = "run with a best checkpoint" if best else "unfinished run with a checkpoint"
+    raise UserError(f"resume={'best' if best else 'last'}: there is no {what} in {runs}")

@@ -1,4 +1,4 @@
-"""Where runs live, which one a `resume=` means, and whether it is free; standard library only."""
+"""Where runs live, what a run says of itself, and whether it is free; standard library only."""
 
 import json
 import os
@@ -9,8 +9,6 @@ from typing import Any
 
 from settings.errors import UserError
 from settings.paths import ROOT
-
-"""The project's root: relative `paths.*` start here, whatever the working folder."""
 
 
 def rooted(path: str | Path) -> Path:
@@ -111,51 +109,3 @@ def started(folder: Path) -> float:
     """When a run was started, in seconds since the epoch; 0 where it does not say."""
     when = read_summary(folder).get("started")
     return float(when) if isinstance(when, int | float) else 0.0
-
-
-def resumed_folder(*, resume: str, name: str | None, runs: Path, kind: str) -> Path | None:
-    """The folder of the run that `resume` means; `None` where `resume=auto` has nothing to go on from.
-
-    Args:
-        resume: `auto`, `last` (or `true`), `best`, a run folder, a name under the runs folder, or a checkpoint file.
-        name: the run's own name, for `auto`.
-        runs: folder of all runs.
-        kind: `<experiment>` or `<data>-<model>`, for `auto`.
-
-    Raises:
-        UserError: there is no such run, or it has no checkpoint.
-    """
-    if resume == "auto":
-        own = identity(name)
-        if own is None:
-            raise UserError("resume=auto needs to know which run it is: add name=ID")
-        folder = runs / kind / own
-        return folder if has_checkpoint(folder) else None
-    if resume.lower() in ("last", "true", "best"):
-        return _newest(runs, best=resume == "best")
-    return _named(resume, runs)
-
-
-def _named(resume: str, runs: Path) -> Path:
-    """The run of a folder, name or checkpoint, which has what it takes to go on."""
-    from settings.run_names import find_run, run_of
-
-    path = find_run(resume, runs, key="resume")
-    folder = run_of(path)
-    if not (folder / "config.yaml").is_file():
-        raise UserError(f"resume={resume}: no such checkpoint of a run (its folder holds config.yaml)")
-    if not has_checkpoint(folder):
-        raise UserError(f"resume={resume}: the run {folder} has no checkpoint yet; start it again")
-    return folder
-
-
-def _newest(runs: Path, *, best: bool) -> Path:
-    """The newest unfinished run, or the newest with a best checkpoint."""
-    for folder in all_runs(runs):
-        if best and (folder / "checkpoints" / "best.ckpt").is_file():
-            return folder
-        unfinished = read_summary(folder).get("status") != "finished"
-        if not best and unfinished and has_checkpoint(folder) and not in_use(folder):
-            return folder
-    what = "run with a best checkpoint" if best else "unfinished run with a checkpoint"
-    raise UserError(f"resume={'best' if best else 'last'}: there is no {what} in {runs}")

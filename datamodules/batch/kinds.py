@@ -148,7 +148,8 @@ def _change_one_by_one(
     ):
         for turn, (index, strength) in enumerate(zip(ops, by, strict=True), start=1):
             into = last if turn == len(ops) else between[turn % 2 - 1]
-            change_large(image, names[index], kinds[index], strength, into=into, mapped=mapped)
+            change, geometric = kinds[index].change, kinds[index].geometric
+            change_large(image, names[index], change, strength, geometric=geometric, into=into, mapped=mapped)
             image = into
     return changed
 

@@ -8,13 +8,9 @@ pixel comes from. Tables and maps are torchvision's own results, of all levels a
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-
-if TYPE_CHECKING:
-    from datamodules.batch.kinds import Kind
 
 SMALL = 96 * 96
 """Pixels up to which a batch is sorted: there both take the same time; at 112 a side this takes 0.67, at 224 0.37."""
@@ -44,30 +40,38 @@ def mirror_large(images: torch.Tensor, chosen: torch.Tensor, *, across: bool) ->
 
 
 def change_large(
-    image: torch.Tensor, name: str, kind: "Kind", strength: float, *, into: torch.Tensor, mapped: bool
+    image: torch.Tensor,
+    name: str,
+    change: Change,
+    strength: float,
+    *,
+    geometric: bool,
+    into: torch.Tensor,
+    mapped: bool,
 ) -> None:
     """Change one image by an operation, a move by the nearest pixel.
 
     Args:
         image: uint8 ``(C, H, W)``, C 1 or 3, on the CPU, contiguous; stays as it is.
         name: of the operation in `KINDS`.
-        kind: what it does to a batch.
+        change: what it does to a batch.
         strength: in its unit.
+        geometric: whether it moves pixels.
         into: gets the result; contiguous, too.
         mapped: moves are by maps that are kept, which pays where the same strengths come again.
     """
     if name in ("translate_x", "translate_y"):
         _shift(image, int(strength), into, across=name == "translate_x")
-    elif kind.geometric and not mapped:
-        into.copy_(kind.change(image[None], strength)[0])
-    elif kind.geometric:
-        _move(image, index_map(name, kind.change, strength, *image.shape[-2:]), into)
+    elif geometric and not mapped:
+        into.copy_(change(image[None], strength)[0])
+    elif geometric:
+        _move(image, index_map(name, change, strength, *image.shape[-2:]), into)
     elif name in BY_BITS:
         BY_BITS[name](image.numpy(), strength, into.numpy())
     elif name in BY_LEVEL:
-        look_up(image, level_table(name, kind.change, strength), into=into)
+        look_up(image, level_table(name, change, strength), into=into)
     elif name in BY_IMAGE:
-        look_up(image, BY_IMAGE[name](image, kind.change, strength), into=into)
+        look_up(image, BY_IMAGE[name](image, change, strength), into=into)
     elif name == "color" and len(image) == 3:
         factor = 1 + strength
         pixels = image.to(torch.float32)

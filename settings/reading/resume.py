@@ -13,7 +13,7 @@ from settings.errors import UserError
 from settings.reading import files
 from settings.reading.composition import PRESETS
 from settings.reading.literal import Line
-from settings.runs import resumed_folder
+from settings.run_names import resumed_folder
 from settings.schema import schedules
 from settings.schema.mistakes import show
 from settings.schema.run_config import RunConfig, without_former_keys

@@ -9,8 +9,7 @@ from models.load import find_checkpoint
 from settings import run_names
 from settings.errors import UserError
 from settings.paths import ROOT
-from settings.run_names import checkpoint_of, find_run, find_runs, run_of, runs_folder
-from settings.runs import resumed_folder
+from settings.run_names import checkpoint_of, find_run, find_runs, resumed_folder, run_of, runs_folder
 
 
 @pytest.fixture

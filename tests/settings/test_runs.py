@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from settings.errors import UserError
-from settings.runs import ROOT, RunLock, identity, new_folder, resumed_folder, rooted
+from settings.run_names import resumed_folder
+from settings.runs import ROOT, RunLock, identity, new_folder, rooted
 
 
 def make_run(
