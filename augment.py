@@ -24,7 +24,7 @@ def augment(*overrides: str) -> Path:
 def run(job: Enlargement) -> Path:
     """Write the folder and say how to train on it."""
     from datamodules.enlarge import write_enlarged
-    from train import build_data
+    from engine.data_and_task import build_data
 
     data, preprocessing = build_data(job.config)
     counts = write_enlarged(data, job.output, copies=job.copies, ending=job.format)

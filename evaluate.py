@@ -107,12 +107,12 @@ def evaluate_other(job: Evaluation, members: Sequence[Member], processes: Any) -
     Raises:
         UserError: what only a classification can be asked for; or data that do not fit.
     """
+    from engine.data_and_task import build_task, load_data
     from engine.run_folder import results_folder
     from engine.task_evaluation import evaluate_task
     from models.checkpoint import read_checkpoint
     from settings.preprocessing import Preprocessing
     from settings.run_names import checkpoint_of
-    from train import build_task, load_data
 
     member = members[0]
     name = member.run.checkpoint["task"]
@@ -194,9 +194,9 @@ def load_images(
         UserError: the data are not there, lack the split, or have classes that the net does not know.
     """
     from datamodules.scoring import ScoredImages, map_classes
+    from engine.data_and_task import load_data
     from settings.errors import nearest
     from settings.runs import rooted
-    from train import load_data
 
     data = load_data(config, for_scoring=job.other_data)
     data.configure(seed=config.seed, **config.data.feeding_arguments())
@@ -279,8 +279,8 @@ def trained_keys(member: Member, own: "RunConfig") -> list[str]:
     """The training images of a run, by its splits.csv; of a checkpoint that stands alone, by its configuration."""
     import csv
 
+    from engine.data_and_task import load_data
     from settings.run_names import run_of
-    from train import load_data
 
     table = run_of(member.path) / "splits.csv"
     if table.is_file():

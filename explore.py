@@ -42,9 +42,9 @@ def run(job: Exploration) -> Path:
 def look_at_recipe(job: Exploration) -> None:
     """Draw one recipe: a batch of training images, and the same batch at the first training steps."""
     from datamodules.randomness import permutation
+    from engine.data_and_task import build_data
     from models.tasks import task_class
     from reports.contact_sheet import Row, contact_sheet
-    from train import build_data
 
     images = job.own.images
     data, _ = build_data(job.config, batch_size=images)
@@ -65,9 +65,9 @@ def look_at_recipe(job: Exploration) -> None:
 
 def look_for_rate(job: Exploration) -> None:
     """The learning-rate range test, or several rates compared; a picture and a table."""
+    from engine.data_and_task import build_data, build_task, choose_precision
     from engine.lr_charts import comparison_chart, range_chart
     from engine.lr_finder import best_rate, compare_rates, range_said, range_test, suggest
-    from train import build_data, build_task, choose_precision
 
     config, own = job.config, job.own
     data, preprocessing = build_data(config)
@@ -111,8 +111,8 @@ def look_for_rate(job: Exploration) -> None:
 def look_for_batch_size(job: Exploration) -> None:
     """The largest batch that fits, and the speed of each size that was tried; a table."""
     from engine.batch_finder import largest_batch, recommended, sizes_said
+    from engine.data_and_task import build_data, build_task, choose_precision
     from engine.trial import device_of
-    from train import build_data, build_task, choose_precision
 
     config, own = job.config, job.own
     data, preprocessing = build_data(config)
@@ -177,7 +177,7 @@ def look_at_data(job: Exploration) -> None:
 
 def data_for(config: "RunConfig") -> tuple[Any, Any, list[str]]:
     """Data and preprocessing; without those of the weights where there are none, and then why."""
-    from train import build_data
+    from engine.data_and_task import build_data
 
     try:
         return *build_data(config), []
@@ -193,8 +193,8 @@ def probes_of(
     """How well three kinds of features separate the classes; or none, and what is missing for it."""
     from datamodules.overview import sample
     from datamodules.transforms import normalise
+    from engine.data_and_task import build_task
     from models.analysis.separability import compare_features
-    from train import build_task
 
     config, train = job.config, data.splits["train"]
     if config.model.weights == "none":
@@ -257,9 +257,9 @@ def look_at_layers(job: Exploration) -> None:
 
 def subject(job: Exploration) -> Callable[[str], dict[str, int]]:
     """What nets are built for: the job's own keys, else the data that is named, else what is usual for the net."""
+    from engine.data_and_task import load_data
     from models.build import net_input
     from settings.schema.names import source_of
-    from train import load_data
 
     config = job.config
     keys = {"num_classes": "classes", "in_channels": "channels", "image_size": "pixels"}

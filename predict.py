@@ -336,9 +336,9 @@ def run_again(loaded: "LoadedRun", file: Path) -> tuple[Any, Any]:
     """
     from pydantic import ValidationError
 
+    from engine.data_and_task import build_task, load_data
     from models.checkpoint import read_checkpoint
     from settings.reading.compose import config_from_plain
-    from train import build_task, load_data
 
     try:
         config = config_from_plain(loaded.checkpoint["config"])

@@ -12,10 +12,10 @@ from PIL import Image
 
 from augment import augment, run
 from datamodules.enlarge import folder_names
+from engine.data_and_task import build_data
 from settings.commands.augment import COMMAND, compose_jobs
 from settings.commands.launch import launch
 from settings.errors import UserError
-from train import build_data
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["data=digits", "data.fraction=0.1"]

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from datamodules.transforms import normalise
+from engine.data_and_task import build_data
 from explore import LOOK, explore, recipe_text, run, train_line
 from models.build import build_net
 from settings.commands.explore import compose_jobs, format_help
@@ -21,7 +22,7 @@ from settings.commands.launch import launch
 from settings.commands.topics import TOPICS
 from settings.errors import UserError
 from settings.reading.compose import compose
-from train import build_data, train
+from train import train
 
 ROOT = Path(__file__).parents[1]
 FASHION = ["do=augment", "data=fashion_mnist"]

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from engine.data_and_task import build_data
 from models import load_run
 from predict import predict, run
 from reports.predictions import replaced_when_whole
@@ -25,7 +26,7 @@ from settings.commands.launch import launch
 from settings.commands.predict import COMMAND, compose_jobs
 from settings.errors import StorageError
 from settings.reading.compose import compose
-from train import build_data, train
+from train import train
 
 ROOT = Path(__file__).parents[1]
 DIGITS = load_digits()

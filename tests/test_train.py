@@ -15,11 +15,12 @@ import yaml
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, f1_score, log_loss, recall_score
 
+from engine.data_and_task import build_data, build_task
 from models import load_run
 from settings.errors import UserError
 from settings.reading.compose import compose
 from settings.runs import ROOT
-from train import build_data, build_task, train
+from train import train
 
 SUMMARY_KEYS = {
     *(

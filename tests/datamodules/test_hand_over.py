@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from datamodules.batch import kinds, large
+from engine.data_and_task import build_data
 from settings.reading.compose import compose
-from train import build_data
 
 LINE = ["augment=standard", "data.forbid=[]", "augment.horizontal_flip.p=0.5", "data.per_class=4"]
 

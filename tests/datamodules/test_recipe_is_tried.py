@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from engine.data_and_task import build_data
 from settings.errors import UserError
 from settings.reading.compose import compose
-from train import build_data, train
+from train import train
 
 MISTAKES = {
     "augment.cutout.side=0.01": "cutout.side=0.01 is 0 of 8 pixels",

@@ -13,11 +13,12 @@ from torch.distributed import TCPStore
 
 from engine import autotune as fastest
 from engine.autotune import ways_to_compute
+from engine.data_and_task import build_data, build_task, choose_precision
 from engine.process_group import connect
 from settings.errors import UserError
 from settings.reading.compose import compose
 from settings.world import World
-from train import build_data, build_task, choose_precision, train
+from train import train
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from engine.batch_finder import Size, expected_memory, largest_batch, recommended, search, sizes_said
+from engine.data_and_task import build_data, build_task
 from engine.memory import MEMINFO, PeakMemory
 from settings.reading.compose import compose
-from train import build_data, build_task
 
 CPU = torch.device("cpu")
 

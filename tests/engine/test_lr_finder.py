@@ -8,11 +8,11 @@ import pytest
 import torch
 from lightning import Callback
 
+from engine.data_and_task import build_data, build_task
 from engine.lr_finder import FollowRates, best_rate, compare_rates, range_test, rising, smooth, suggest
 from engine.trial import trial
 from models import freezing
 from settings.reading.compose import compose
-from train import build_data, build_task
 
 MLP = ("model=mlp", "model.widths=[32]", "model.dropout=0")
 

@@ -12,10 +12,11 @@ from lightning import Trainer
 
 import engine.test_best
 from callbacks.tested_images import CollectTested
+from engine.data_and_task import build_data, build_task
 from engine.launcher import process_arguments, together
 from engine.process_group import Members
 from settings.reading.compose import compose
-from train import build_data, build_task, fit_and_test
+from train import fit_and_test
 
 SMALL = ["data=digits", "data.batch_size=8", "model=cnn", "model.widths=[6,6]", "trainer.accelerator=cpu"]
 TRAINED = [*SMALL, "data.per_class=12", "data.forbid=[]", "augment=light", "trainer.max_epochs=2", "name=pair"]

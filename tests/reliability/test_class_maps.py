@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from engine.data_and_task import build_data, build_task
 from settings.errors import UserError
 from settings.reading.compose import compose
-from train import build_data, build_task, train
+from train import train
 
 NAMES = {"bee": 0, "cat": 1, "dog": 2}
 

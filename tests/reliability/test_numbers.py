@@ -75,8 +75,8 @@ LONG = ("images", "loss", "gradient")
 @pytest.mark.parametrize("case", [pytest.param(one, marks=[pytest.mark.slow] if one in LONG else []) for one in SPOILT])
 def test_the_step_and_the_first_bad_tensor_are_named(case, tmp_path, seen, capsys):
     name, stopped_at, more = SPOILT[case]
+    from engine.data_and_task import build_data, build_task
     from settings.reading.compose import compose
-    from train import build_data, build_task
 
     config = compose(SMALL)
     seen.weight = [key for key, _ in build_task(config, *build_data(config)).net.named_parameters()][4]

@@ -6,12 +6,13 @@ from torch import nn
 
 from datamodules.batch.adversarial_erasing import AdversarialErasing, telling
 from datamodules.digits import Digits
+from engine.data_and_task import build_data, build_task
 from models.analysis.activation_map import class_activation_maps, spatial_module
 from models.build import build_net
 from models.nets.cifar_resnet import CifarResNet
 from settings.errors import UserError
 from settings.reading.compose import compose
-from train import build_data, build_task, train
+from train import train
 
 MAP = torch.tensor([[[1.0, 2.0, 2.2], [5.0, 3.0, 1.5], [2.9, 1.0, 3.1]]])
 
