@@ -104,9 +104,9 @@ def evaluate_task(
             title=f"{facts['run']}: {split}",
             status="evaluation",
             lead=f"{tested.count} images · {facts['data']['name']} · {time.strftime('%Y-%m-%d %H:%M')}",
+            figures=cards,
             sections=[
-                page.cards(cards),
-                *([] if counts is None else [_classes(record, counts, task, per_class)]),
+                None if counts is None else _classes(record, counts, task, per_class),
                 page.section("Hardest images", page.tiles(tested.hardest, keys), note=f"{task.shown_as}."),
                 page.section("Repeat it", page.command(" ".join(["python", "evaluate.py", *command]))),
             ],
@@ -124,7 +124,7 @@ def _iou(counts: Tensor | None, index: int) -> float | None:
     return int(counts[index, index]) / union if union else None
 
 
-def _classes(record: RunRecord, counts: Tensor, task: "Task", per_class: Sequence[Any]) -> str:
+def _classes(record: RunRecord, counts: Tensor, task: "Task", per_class: Sequence[Any]) -> page.Section | None:
     matrix = record_figure(record, "confusion_matrix", charts.confusion_matrix(counts, task.class_names))
     return page.section(
         "Class by class",

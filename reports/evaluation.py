@@ -107,7 +107,7 @@ def write_evaluation(
         "trained_on_images": trained_on,
         **facts,
     }
-    sections: list[str] = []
+    sections: list[page.Section | None] = []
     if robustness is not None:
         sections, document["robustness"] = write_robustness(record, robustness)
     record.write("metrics.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
@@ -121,15 +121,15 @@ def write_evaluation(
                 title=f"{' + '.join(members)}: {split}, {views}",
                 status="evaluation",
                 lead=lead(document, facts),
+                figures=headline(values, intervals, len(each.targets)),
                 sections=[
-                    page.cards(headline(values, intervals, len(each.targets))),
                     gain_section(gains),
                     class_section(record, counts, class_names, per_class),
                     calibration_section(record, each),
                     *sections,
                     confusion_section(record, each, probs, counts, images, class_names, pictures),
                     *image_sections(each, probs, images, class_names, pictures),
-                    page.section("Metrics", page.values_table(*metrics_rows(values, intervals))),
+                    page.section("Metrics", page.table(*metrics_rows(values, intervals))),
                     page.section("Repeat it", page.command(shlex.join(["python", "evaluate.py", *command]))),
                     page.section("Members", *(page.facts(one) for one in facts["members"])),
                 ],

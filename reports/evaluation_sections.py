@@ -65,10 +65,10 @@ def metrics_rows(
     return ("metric", "value", "interval", "meaning"), [list(row) for row in rows]
 
 
-def gain_section(gains: Sequence[Mapping[str, Any]]) -> str:
+def gain_section(gains: Sequence[Mapping[str, Any]]) -> page.Section | None:
     """The table of views and members, where there is more than one row."""
     if len(gains) < 2:
-        return ""
+        return None
 
     def shown(value: float | None, form: str) -> str:
         return "" if value is None else format(value, form)
@@ -89,21 +89,21 @@ def gain_section(gains: Sequence[Mapping[str, Any]]) -> str:
     columns = ("scored", "views", "accuracy", "loss", "gain", "95 % of the gain", "ms an image", "cost")
     return page.section(
         "Gain and cost",
-        page.values_table(columns, rows),
+        page.table(columns, rows),
         note="Gain of other views: against the centre of the same net; of an ensemble: against its best member. "
         "The interval draws the same images for both. Time is that of the nets, without reading files.",
     )
 
 
-def class_section(record: RunFolder, counts: Tensor, class_names: Sequence[str], per_class: Any) -> str:
+def class_section(record: RunFolder, counts: Tensor, class_names: Sequence[str], per_class: Any) -> page.Section | None:
     """Confusion matrix and scores class by class."""
     matrix = record_figure(record, "confusion_matrix", charts.confusion_matrix(counts, class_names))
     return page.section(
         "Class by class",
-        '<div class="sides">',
         page.pictures({"confusion matrix": matrix}),
-        f"<div>{page.class_table(per_class)}{page.confusions_table(counts, class_names)}</div>",
-        "</div>",
+        page.class_table(per_class),
+        page.confusions_table(counts, class_names),
+        side_by_side=True,
         note="Confusion matrix: a row holds the images of a true class, its shade is the share of the row.",
     )
 
@@ -116,7 +116,7 @@ def confusion_section(
     images: Any,
     class_names: Sequence[str],
     pictures: Callable[[Sequence[int]], Tensor],
-) -> str:
+) -> page.Section | None:
     """The images behind the cells of the confusion matrix that hold the most mistakes, the surest first."""
     mistakes = counts.clone().fill_diagonal_(0)
     cells = mistakes.flatten().argsort(descending=True, stable=True)[:CONFUSIONS].tolist()
@@ -130,7 +130,7 @@ def confusion_section(
         title = f"{class_names[true]} taken for {class_names[guess]}: {len(behind)}"
         shown = _tiles(surest, each, probs, class_names, pictures)
         rows.append((title, torch.stack([one.image for one in shown])))
-        parts.append(f"<h3>{page.escape(title)}</h3>{page.tiles(shown, images.paths)}")
+        parts.append(page.tiles(shown, images.paths, title=title))
     if rows:
         record_figure(record, "confusions", evaluation_charts.rows_of_images(rows))
     return page.section(
@@ -140,7 +140,7 @@ def confusion_section(
     )
 
 
-def calibration_section(record: RunFolder, each: PerImage) -> str:
+def calibration_section(record: RunFolder, each: PerImage) -> page.Section | None:
     """Reliability diagram."""
     file = record_figure(record, "reliability", evaluation_charts.reliability_diagram(reliability(each)))
     return page.section(
@@ -156,7 +156,7 @@ def image_sections(
     images: Any,
     class_names: Sequence[str],
     pictures: Callable[[Sequence[int]], Tensor],
-) -> list[str]:
+) -> list[page.Section | None]:
     """Hardest images, surest mistakes, easiest images."""
     order = each.loss.argsort(descending=True, stable=True).tolist()
     wrong = (~each.correct).nonzero()[:, 0]

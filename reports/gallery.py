@@ -68,8 +68,8 @@ class Gallery:
             title=title,
             status="predictions",
             lead=f"{images} · {len(self._class_names)} classes",
+            figures=figures,
             sections=[
-                page.cards(figures),
                 page.section(
                     "Least certain",
                     page.guesses(

@@ -63,8 +63,8 @@ class Report:
             title=f"{record.folder.parent.name} / {record.folder.name}",
             status="interrupted" if stopped else "finished",
             lead=lead,
+            figures=headline(summary, tested.count if tested else 0),
             sections=[
-                page.cards(headline(summary, tested.count if tested else 0)),
                 self._curves(record),
                 *(self._test(record, task, data, tested) if tested and tested.count else []),
                 self._augmentation(record, task, data),
@@ -74,10 +74,10 @@ class Report:
             ],
         )
 
-    def _curves(self, record: RunFolder) -> str:
+    def _curves(self, record: RunFolder) -> page.Section | None:
         path, summary = record.folder / "metrics.csv", record.summary
         if not path.is_file():
-            return ""
+            return None
         curves, best = charts.read_curves(path), summary.get("best_epoch")
         drawn = {
             "loss": charts.epoch_curves(curves, "loss", best),
@@ -91,7 +91,7 @@ class Report:
         }
         return page.section("Training", page.pictures(files))
 
-    def _test(self, record: RunFolder, task: "Task", data: Any, tested: TestedImages) -> list[str]:
+    def _test(self, record: RunFolder, task: "Task", data: Any, tested: TestedImages) -> list[page.Section | None]:
         names = task.class_names
         counts = task.confusion() if tested.labels is None else confusion(*tested.labels, len(names))
         keys = [key for key, _, split in data.split_table() if split == "test"]
@@ -105,24 +105,23 @@ class Report:
             page.section("Hardest test images", page.tiles(hard, keys), note=f"Highest loss first: {task.shown_as}."),
         ]
 
-    def _classes(self, record: RunFolder, counts: torch.Tensor, names: tuple[str, ...], of: str) -> str:
+    def _classes(self, record: RunFolder, counts: torch.Tensor, names: tuple[str, ...], of: str) -> page.Section | None:
         matrix = record_figure(record, "confusion_matrix", charts.confusion_matrix(counts, names))
         return page.section(
             "Test, class by class",
-            '<div class="sides">',
             page.pictures({"confusion matrix": matrix}),
-            f"<div>{page.class_table(class_scores(counts, names), of=of)}",
-            f"{page.confusions_table(counts, names, of=of)}</div>",
-            "</div>",
+            page.class_table(class_scores(counts, names), of=of),
+            page.confusions_table(counts, names, of=of),
+            side_by_side=True,
             note=f"Confusion matrix: a row holds the {of} of a true class, its shade is the share of the row.",
         )
 
-    def _augmentation(self, record: RunFolder, task: "Task", data: Any) -> str:
+    def _augmentation(self, record: RunFolder, task: "Task", data: Any) -> page.Section | None:
         if not self.augmented:
-            return ""
+            return None
         (original, *drawn), operations = data.augmentation_draws(images=self.augmented, draws=DRAWS)
         if not operations:
-            return ""
+            return None
         titled = [("original", original), *((f"draw {number}", one) for number, one in enumerate(drawn, 1))]
         rows = [Row(name, task.labelled(*batch), batch[1]) for name, batch in titled]
         sheet = contact_sheet(rows, data.class_names, title="augmentation", notes=", ".join(operations))

@@ -61,9 +61,9 @@ class Robustness:
     examples: Mapping[str, Sequence[tuple[str, Tensor]]]
 
 
-def write_robustness(record: RunFolder, found: Robustness) -> tuple[list[str], dict[str, Any]]:
+def write_robustness(record: RunFolder, found: Robustness) -> tuple[list[page.Section | None], dict[str, Any]]:
     """Write a CSV file and pictures for each table; return sections of the page and plain values for metrics.json."""
-    sections: list[str] = []
+    sections: list[page.Section | None] = []
     plain: dict[str, Any] = {
         "images": found.images,
         "accuracy": found.clean,
@@ -85,7 +85,7 @@ def write_robustness(record: RunFolder, found: Robustness) -> tuple[list[str], d
             page.section(
                 title,
                 page.pictures({f"accuracy against {axis}": picture}, kind="sheet"),
-                page.pictures({f"examples: {title}": sheet}, kind="sheet") if sheet else "",
+                page.pictures({f"examples: {title}": sheet}, kind="sheet") if sheet else None,
                 level_table(rows),
                 note=f"{note} {found.images} images, of which {found.clean:.4f} are right as they are.",
             )
@@ -101,7 +101,7 @@ def say_robustness(found: Robustness) -> None:
         print(f"{table}, {name}: {said}", flush=True)
 
 
-def level_table(rows: Sequence[Row]) -> str:
+def level_table(rows: Sequence[Row]) -> page.Part:
     """A row a name, a column a level, where all have the same levels; else a row each."""
     names = list(dict.fromkeys(row.name for row in rows))
     levels = [[row.level for row in rows if row.name == name] for name in names]
@@ -109,8 +109,8 @@ def level_table(rows: Sequence[Row]) -> str:
         body = [[name, *(f"{row.accuracy:.3f}" for row in rows if row.name == name)] for name in names]
         means = [sum(row.accuracy for row in rows if row.level == level) / len(names) for level in levels[0]]
         body += [["mean", *(f"{value:.3f}" for value in means)]] if len(names) > 2 else []
-        return page.values_table(["", *(f"{level:.3g}" for level in levels[0])], body)
-    return page.values_table(
+        return page.table(["", *(f"{level:.3g}" for level in levels[0])], body)
+    return page.table(
         ("", "level", "accuracy"), [(row.name, f"{row.level:.3g}", f"{row.accuracy:.3f}") for row in rows]
     )
 

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("settings", "models", "datamodules", "callbacks", "engine", "reports", "benchmarks", "tests")
-HEAVY = {"timm", "albumentations", "wandb", "matplotlib", "sklearn", "scipy", "optuna"}
+HEAVY = {"timm", "albumentations", "wandb", "matplotlib", "sklearn", "scipy", "optuna", "jinja2"}
 DRAWERS = {"util", "utils", "helper", "helpers", "misc", "common"}
 
 

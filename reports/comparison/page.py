@@ -1,13 +1,11 @@
 """A comparison as one page: table, charts, tests; no script, nothing fetched, so that it can be sent to someone."""
 
-from collections.abc import Iterable
-from html import escape
 from pathlib import Path
 
 from reports.comparison.charts import charts, setting_charts
 from reports.comparison.result import Result
 from reports.comparison.table import figure, pair_lines, shown
-from reports.page import cards, page, pictures, section, table
+from reports.page import bullets, command, page, pictures, section, table
 
 
 def write(result: Result, path: Path) -> None:
@@ -31,11 +29,11 @@ def to_html(result: Result) -> str:
         title=f"{len(runs)} runs by {result.metric}",
         status="compared",
         lead="A row is an idea: runs that differ in nothing but the seed. Intervals hold 95 %.",
+        figures=figures,
         sections=[
-            cards(figures),
-            section("To be careful with", _list(result.notes)) if result.notes else "",
-            section("Ranking", table(header, map(_row, rows))),
-            section("Pairs", _pre(pair_lines(result))) if result.pairs else "",
+            section("To be careful with", bullets(result.notes)),
+            section("Ranking", table(header, rows)),
+            section("Pairs", command("\n".join(pair_lines(result))) if result.pairs else None),
             section(
                 "Curves",
                 pictures(charts(result)),
@@ -46,18 +44,6 @@ def to_html(result: Result) -> str:
                 pictures(setting_charts(result)),
                 note="A point is a run of the first ranking.",
             ),
-            section("Folders", table(("run", "status", "reason", "folder"), map(_row, places))),
+            section("Folders", table(("run", "status", "reason", "folder"), places)),
         ],
     )
-
-
-def _row(cells: Iterable[str]) -> str:
-    return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
-
-
-def _list(lines: Iterable[str]) -> str:
-    return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
-
-
-def _pre(lines: Iterable[str]) -> str:
-    return f'<pre class="command">{escape(chr(10).join(lines))}</pre>'

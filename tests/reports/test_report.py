@@ -159,8 +159,16 @@ def test_class_names_are_text_and_never_markup():
         predicted=f"{nasty[1]} 90%", loss=2.0,
     )  # fmt: skip
     counts = torch.tensor([[1, 2, 0], [0, 3, 0], [0, 0, 1]])
-    sections = [page.class_table([score]), page.tiles([hard], ['"x"']), page.confusions_table(counts, nasty)]
-    found = Page(page.page(title=nasty[0], status="finished", lead=nasty[1], sections=sections))
+    parts = [
+        page.class_table([score]), page.tiles([hard], ['"x"'], title=nasty[1]), page.confusions_table(counts, nasty),
+        page.facts({nasty[0]: nasty[1]}), page.bullets(nasty), page.command(nasty[0]), page.folded(nasty[0], nasty[1]),
+    ]  # fmt: skip
+    found = Page(
+        page.page(
+            title=nasty[0], status=nasty[1], lead=nasty[1], figures=[(nasty[0], nasty[1], nasty[2])],
+            sections=[page.section(nasty[0], *parts, note=nasty[1])],
+        )
+    )  # fmt: skip
     assert found.scripts == 0 and len(found.images) == 1 and nasty[0] in found.text
     charts.confusion_matrix(counts, nasty).savefig("/dev/null", format="png")  # a formula would raise
 
@@ -257,8 +265,8 @@ def test_the_augmentation_sheet_shows_the_shares_of_mixed_labels(monkeypatch):
     figures = []
     task = task_class("classification")
     monkeypatch.setattr("reports.report.record_figure", lambda record, name, figure: figures.append(figure) or "x.png")
-    monkeypatch.setattr("reports.report.page.pictures", lambda files, kind: str(files))
-    assert "with its shares" in Report(augmented=4)._augmentation(None, task, data)
+    monkeypatch.setattr("reports.report.page.pictures", lambda files, kind: "a sheet")
+    assert "with its shares" in Report(augmented=4)._augmentation(None, task, data).note
     labels = [axes.texts[0].get_text() for axes in figures[0].axes]
     assert len(labels) == 4 * 6
     assert all(label in data.class_names for label in labels[:4])
