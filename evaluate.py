@@ -63,6 +63,8 @@ def run(job: Evaluation) -> dict[str, float]:
     with joined() as processes:
         device = processes.device(job.device)
         members = load_members(job.checkpoints, device)
+        if job.thresholds == "tuned":
+            members[0].run.thresholds()  # refused before the data are read
         if not scores_classes(members):
             return evaluate_other(job, members, processes)
         config = data_config(members[0].run.checkpoint["config"], job.data)
@@ -137,6 +139,8 @@ def evaluate_other(job: Evaluation, members: Sequence[Member], processes: Any) -
         raise UserError(f"split={job.split}: there are no such images; there is {', '.join(data.splits)}")
     task = build_task(config, data, preprocessing)
     task.load_state_dict(read_checkpoint(checkpoint_of(member.path))["state_dict"])
+    if job.thresholds == "tuned":
+        task.use_calibration(member.run.checkpoint["calibration"])
     data.splits["test"] = data.splits[job.split]
     arguments = {**config.trainer.computing_arguments(), "devices": 1, "num_nodes": 1, "strategy": "auto"}
     if job.device != "auto":
@@ -150,6 +154,7 @@ def evaluate_other(job: Evaluation, members: Sequence[Member], processes: Any) -
         facts={
             "run": member.name,
             "task": name,
+            **({"thresholds": member.run.thresholds()} if job.thresholds == "tuned" else {}),
             "data": {"name": config.data.name},
             "data_fingerprint": data.fingerprint(),
             "preprocessing": preprocessing.to_dict(),

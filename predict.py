@@ -83,6 +83,23 @@ def probabilities_of(loaded: "LoadedRun") -> "Callable[[Tensor], Tensor]":
     return task_class(loaded.checkpoint["task"]).probabilities
 
 
+def label_chooser(job: PredictJob, loaded: "LoadedRun") -> "Callable[[Tensor], tuple[str, ...]] | None":
+    """What turns probabilities (K,) into the labels that are there; None of a task without label sets.
+
+    Raises:
+        UserError: thresholds of a run that has none.
+    """
+    thresholds = list(loaded.thresholds().values()) if job.thresholds == "tuned" else [0.5] * len(loaded.class_names)
+    if predicts(loaded) != "labels":
+        return None
+
+    def above(probs: "Tensor") -> tuple[str, ...]:
+        rows = zip(loaded.class_names, probs.tolist(), thresholds, strict=True)
+        return tuple(name for name, prob, threshold in rows if prob > threshold)
+
+    return above
+
+
 class Disagreement(Exception):
     """An exported file that is not what its checkpoint is."""
 
@@ -139,7 +156,12 @@ def gather(job: PredictJob) -> "tuple[LoadedRun, NamedImages]":
         found = find_images(job.images)
     except UserError as error:
         refused += error.messages
-    if loaded is None or found is None:
+    if loaded is not None and job.thresholds == "tuned":
+        try:
+            loaded.thresholds()
+        except UserError as error:
+            refused += error.messages
+    if refused or loaded is None or found is None:
         raise UserError(*refused)
     for key, target in (("output", job.output), ("gallery", job.gallery)):
         if target is not None and target.exists():
@@ -210,6 +232,7 @@ def predictions(job: PredictJob, loaded: "LoadedRun", found: "NamedImages") -> "
     net = loaded.net.to(device)
     pictures = UnlabelledImages(paths=found.paths, reasons=found.reasons, preprocessing=loaded.preprocessing)
     start = 0
+    labels_of = label_chooser(job, loaded)
     has_mask, probabilities_from = predicts(loaded) == "mask", probabilities_of(loaded)
     for images, reasons, sizes in picture_batches(pictures, batch_size=batch_size, num_workers=workers):
         with torch.inference_mode():
@@ -227,7 +250,8 @@ def predictions(job: PredictJob, loaded: "LoadedRun", found: "NamedImages") -> "
                 mask = unfit_mask(seen, *sizes[read], loaded.preprocessing, outside=OUTSIDE)
                 yield Prediction(name=name, image=images[read], mask=mask, seen=seen)
             elif finite[read]:
-                yield Prediction(name=name, probabilities=probabilities[read], image=images[read])
+                labels = labels_of(probabilities[read]) if labels_of else ()
+                yield Prediction(name=name, probabilities=probabilities[read], labels=labels, image=images[read])
             else:
                 yield Prediction(name=name, reason="the net gives no number for it")
             read += 1
@@ -256,7 +280,8 @@ def export(job: PredictJob) -> None:
     fitted, pictures, task, origin = real_images(job, loaded, file)
     normalised = normalise(fitted, loaded.preprocessing)
     program = exporting.trace(loaded, inside=inside)
-    about = exporting.describe(loaded, inside=inside)
+    probabilities = "sigmoid" if predicts(loaded) == "labels" else "softmax"
+    about = exporting.describe(loaded, inside=inside, probabilities=probabilities)
     links = net_links(loaded.net, normalised, task=task, checkpoint=file, compiled=job.compile)
     given = {"none": normalised, "normalise": fitted, "resize": pictures}[inside]
     with torch.inference_mode():

@@ -11,7 +11,7 @@ from torch import Tensor
 from callbacks.tested_images import CollectTested
 from engine.run_folder import RunRecord
 from engine.trainer import quieten
-from models.analysis.class_scores import class_scores, confusion
+from models.analysis.class_scores import class_scores, confusion, label_scores
 from reports import charts, page
 from reports.figures import record_figure
 from reports.report import title
@@ -76,6 +76,9 @@ def evaluate_task(
     metrics = {f"{split}/{name}": value for name, value in found.items()}
     counts = task.confusion() if tested.labels is None else confusion(*tested.labels, len(task.class_names))
     per_class = [] if counts is None else class_scores(counts, task.class_names)
+    of_labels = task.label_counts()
+    if of_labels is not None:
+        per_class = label_scores(*of_labels, task.class_names)
     keys = list(data.splits["test"].keys)
     record.write(
         "metrics.json",
@@ -85,7 +88,10 @@ def evaluate_task(
                 "split": split,
                 "images": tested.count,
                 "metrics": metrics,
-                "per_class": [{**vars(one), "iou": _iou(counts, index)} for index, one in enumerate(per_class)],
+                "per_class": [
+                    {**vars(one), **({} if counts is None else {"iou": _iou(counts, index)})}
+                    for index, one in enumerate(per_class)
+                ],
                 "confusion": None if counts is None else counts.tolist(),
                 **facts,
             },
@@ -106,7 +112,7 @@ def evaluate_task(
             lead=f"{tested.count} images · {facts['data']['name']} · {time.strftime('%Y-%m-%d %H:%M')}",
             figures=cards,
             sections=[
-                None if counts is None else _classes(record, counts, task, per_class),
+                _classes(record, counts, task, per_class) if per_class else None,
                 page.section("Hardest images", page.tiles(tested.hardest, keys), note=f"{task.shown_as}."),
                 page.section("Repeat it", page.command(" ".join(["python", "evaluate.py", *command]))),
             ],
@@ -117,14 +123,15 @@ def evaluate_task(
     return metrics
 
 
-def _iou(counts: Tensor | None, index: int) -> float | None:
+def _iou(counts: Tensor, index: int) -> float | None:
     """Intersection over union of a class; None where it does not occur."""
-    assert counts is not None
     union = int(counts[index].sum() + counts[:, index].sum() - counts[index, index])
     return int(counts[index, index]) / union if union else None
 
 
-def _classes(record: RunRecord, counts: Tensor, task: "Task", per_class: Sequence[Any]) -> page.Section | None:
+def _classes(record: RunRecord, counts: Tensor | None, task: "Task", per_class: Sequence[Any]) -> page.Section | None:
+    if counts is None:
+        return page.section("Class by class", page.class_table(per_class, of=task.counts_of))
     matrix = record_figure(record, "confusion_matrix", charts.confusion_matrix(counts, task.class_names))
     return page.section(
         "Class by class",

@@ -81,8 +81,11 @@ def _half(margin: Any) -> Any:
     return margin // 2 + (margin % 2) * ((margin // 2) % 2)
 
 
-def describe(loaded: LoadedRun, *, inside: str) -> dict[str, Any]:
-    """What an exported file says of itself: class names, preprocessing, input and output."""
+def describe(loaded: LoadedRun, *, inside: str, probabilities: str = "softmax") -> dict[str, Any]:
+    """What an exported file says of itself: class names, preprocessing, input, output, and what validation decided.
+
+    `probabilities` names the function that makes them of logits.
+    """
     preprocessing = loaded.preprocessing
     side: Any = preprocessing.image_size
     sides = ["height", "width"] if inside == "resize" else [side, side]
@@ -96,7 +99,12 @@ def describe(loaded: LoadedRun, *, inside: str) -> dict[str, Any]:
             "shape": ["batch", preprocessing.channels, *sides],
             "inside": inside,
         },
-        "output": {"name": "logits", "shape": ["batch", len(loaded.class_names)], "probabilities": "softmax(logits)"},
+        "output": {
+            "name": "logits",
+            "shape": ["batch", len(loaded.class_names)],
+            "probabilities": f"{probabilities}(logits)",
+        },
+        **({"calibration": loaded.checkpoint["calibration"]} if "calibration" in loaded.checkpoint else {}),
         "model": loaded.checkpoint["model"],
         "data_fingerprint": loaded.checkpoint.get("data_fingerprint"),
         "torch": torch.__version__,

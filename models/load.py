@@ -34,6 +34,18 @@ class LoadedRun:
     class_names: tuple[str, ...]
     checkpoint: dict[str, Any]
 
+    def thresholds(self) -> dict[str, float]:
+        """Label -> the probability above which it is there, as the run's validation chose.
+
+        Raises:
+            UserError: it chose none.
+        """
+        found = self.checkpoint.get("calibration", {}).get("thresholds")
+        if found is None:
+            task = self.checkpoint.get("task", "classification")
+            raise UserError(f"thresholds=tuned: this run (task={task}) has none stored; task=multilabel stores them")
+        return dict(zip(self.class_names, found, strict=True))
+
     def __iter__(self) -> Iterator[Any]:
         """Unpack as (net, preprocessing, class_names)."""
         return iter((self.net, self.preprocessing, self.class_names))

@@ -1,4 +1,4 @@
-"""What a multi-label prediction leaves behind: a row an image with each label's probability and those above 0.5."""
+"""What a multi-label prediction leaves: a row an image with each label's probability and those that are there."""
 
 import csv
 import json
@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import IO, Any
 
 from reports.predictions import Prediction, digits, fitted, name_width
-
-THRESHOLD = 0.5
 
 
 def to_plain(one: Prediction, class_names: Sequence[str]) -> dict[str, Any]:
@@ -17,7 +15,7 @@ def to_plain(one: Prediction, class_names: Sequence[str]) -> dict[str, Any]:
     values = [float(text) for text in digits(one.probabilities)]
     return {
         "path": one.name,
-        "labels": _labels(one, class_names),
+        "labels": list(one.labels),
         "probabilities": dict(zip(class_names, values, strict=True)),
         "reason": None,
     }
@@ -34,7 +32,7 @@ def csv_rows(file: IO[str], class_names: Sequence[str]) -> Callable[[Prediction]
         if one.probabilities is None:
             rows.writerow([one.name, *[""] * (len(class_names) + 1), one.reason])
         else:
-            rows.writerow([one.name, "|".join(_labels(one, class_names)), *digits(one.probabilities), ""])
+            rows.writerow([one.name, "|".join(one.labels), *digits(one.probabilities), ""])
 
     return write
 
@@ -49,7 +47,7 @@ def json_rows(file: IO[str], class_names: Sequence[str]) -> Callable[[Prediction
 
 
 def screen_rows(file: IO[str], class_names: Sequence[str], names: Sequence[str]) -> Callable[[Prediction], None]:
-    """Return what writes a row: the labels above the threshold with their probabilities."""
+    """Return what writes a row: the labels that are there with their probabilities."""
     width = name_width(names)
 
     def write(one: Prediction) -> None:
@@ -57,12 +55,7 @@ def screen_rows(file: IO[str], class_names: Sequence[str], names: Sequence[str])
             said = f"not read: {one.reason}"
         else:
             found = zip(class_names, one.probabilities.tolist(), strict=True)
-            said = ", ".join(f"{name} {value:.4f}" for name, value in found if value > THRESHOLD) or "no label"
+            said = ", ".join(f"{name} {value:.4f}" for name, value in found if name in one.labels) or "no label"
         file.write(f"{fitted(one.name, width, keep_end=True)}  {said}\n")
 
     return write
-
-
-def _labels(one: Prediction, class_names: Sequence[str]) -> list[str]:
-    assert one.probabilities is not None
-    return [name for name, value in zip(class_names, one.probabilities.tolist(), strict=True) if value > THRESHOLD]

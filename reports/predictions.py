@@ -26,6 +26,7 @@ class Prediction:
         name: the file, as it was named.
         reason: why there is no prediction; None where there is one.
         probabilities: float32 ``(K,)``, None without a prediction.
+        labels: names of the labels that are there, in the order of the classes; of label sets.
         image: what the net saw, uint8 ``(C, S, S)``, before normalisation.
         mask: class of each pixel of the file, uint8 ``(H, W)``, 255 where the net saw nothing; of a segmentation.
         seen: the same of the pixels of `image`.
@@ -34,6 +35,7 @@ class Prediction:
     name: str
     reason: str | None = None
     probabilities: torch.Tensor | None = None
+    labels: tuple[str, ...] = ()
     image: torch.Tensor | None = None
     mask: torch.Tensor | None = None
     seen: torch.Tensor | None = None

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from datamodules.fashion_scenes import FashionScenes
+from models.export import read_program
 from predict import predict
 from predict import run as run_predict
 from settings.commands.predict import compose_jobs
+from settings.errors import UserError
 from tests.models.tasks.test_runs import QUIET, folder_of, installed, label_probabilities, label_sets, scenes
 from train import train
 
@@ -49,3 +52,16 @@ def test_label_sets_are_predicted(tmp_path: Path, label_sets: list[str]) -> None
     assert set(said) == {"path", "labels", "probabilities", "reason"}
     assert said["probabilities"] == pytest.approx(label_probabilities(run, tmp_path / "0.png"), abs=1e-6)
     assert said["labels"] == [name for name, value in said["probabilities"].items() if value > 0.5]
+    stored = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["lightbox"]
+    thresholds = dict(zip(stored["class_names"], stored["calibration"]["thresholds"], strict=True))
+    (tuned,) = predict(f"run={run}", f"images={tmp_path / '0.png'}", "thresholds=tuned")
+    assert tuned["probabilities"] == said["probabilities"] and tuned["labels"] != said["labels"]
+    assert tuned["labels"] == [name for name, value in said["probabilities"].items() if value > thresholds[name]]
+    (job,) = compose_jobs([f"run={run}", "export=torch_export", "compile=false"], multirun=False)
+    run_predict(job)
+    about = read_program(run / "export" / "mlp.pt2")[1]
+    assert about["calibration"] == stored["calibration"]
+    assert about["output"]["probabilities"] == "sigmoid(logits)"
+    train(["model=softmax", "trainer.max_epochs=1", f"paths.runs={tmp_path / 'runs'}", "name=other", *QUIET])
+    with pytest.raises(UserError, match="thresholds=tuned: this run"):
+        predict(f"run={folder_of(tmp_path, 'other')}", f"images={tmp_path / '0.png'}", "thresholds=tuned")

@@ -58,7 +58,11 @@ class ClassScore:
 
 def class_scores(counts: Tensor, class_names: tuple[str, ...]) -> list[ClassScore]:
     """Precision, recall, F1 and number of images of each class, from its confusion counts (K, K)."""
-    hits, support, claimed = counts.diagonal().tolist(), counts.sum(dim=1).tolist(), counts.sum(dim=0).tolist()
+    return label_scores(counts.diagonal(), counts.sum(dim=0), counts.sum(dim=1), class_names)
+
+
+def label_scores(hits: Tensor, claimed: Tensor, support: Tensor, class_names: tuple[str, ...]) -> list[ClassScore]:
+    """The same from how often each class is right, predicted and true, int64 (K,)."""
 
     def share(part: float, whole: float) -> float | None:
         return part / whole if whole else None
@@ -71,5 +75,5 @@ def class_scores(counts: Tensor, class_names: tuple[str, ...]) -> list[ClassScor
             f1=share(2 * hit, claim + images),
             support=images,
         )
-        for name, hit, images, claim in zip(class_names, hits, support, claimed, strict=True)
+        for name, hit, images, claim in zip(class_names, hits.tolist(), support.tolist(), claimed.tolist(), strict=True)
     ]

@@ -56,6 +56,7 @@ class Task(LightningModule):
         padding: target of an image that only fills up a batch; it counts nowhere.
         predicts: what a prediction is: a `class` an image, a set of `labels`, or a `mask`.
         views: whether several views of a test image can be averaged.
+        calibrates: whether `calibration` is asked after each validation.
 
     Attributes:
         epoch_metrics: the epoch's newest value of each metric, in double precision (Lightning's own copy is single);
@@ -90,6 +91,7 @@ class Task(LightningModule):
     padding: ClassVar[int] = -1
     predicts: ClassVar[str] = "class"
     views: ClassVar[bool] = False
+    calibrates: ClassVar[bool] = False
     counts_of: ClassVar[str] = "images"
     """What `decisions` or `confusion` count."""
     shown_as: ClassVar[str] = "what is true, then what the net says"
@@ -135,6 +137,7 @@ class Task(LightningModule):
         self.sums: dict[str, dict[str, Tensor]] = {}
         """Split -> what its batches have added up to so far, in this process."""
         self.library_metrics = {split: self._from_library(metrics or {}) for split in ("val", "test")}
+        self._validated: list[tuple[Tensor, Tensor]] = []
         self.epoch_metrics: dict[str, float] = {}
         self.schedule: Schedule | None = None
 
@@ -210,6 +213,23 @@ class Task(LightningModule):
 
     def interval(self, metrics: Mapping[str, float], images: int) -> tuple[float, float] | None:
         """95 % interval of the first metric of a test, where it has one."""
+        return None
+
+    def calibration(self, probs: Tensor, targets: Tensor) -> dict[str, Any]:
+        """What validation decides for later use, as plain values; checkpoints keep it on their card.
+
+        Args:
+            probs: `probabilities` of all images of a validation, on the CPU, in no certain order.
+            targets: theirs.
+        """
+        raise NotImplementedError
+
+    def use_calibration(self, found: Mapping[str, Any]) -> None:
+        """Decide by what `calibration` found from now on."""
+        raise NotImplementedError
+
+    def label_counts(self) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Right, predicted and true images of each label (K,) of the last evaluation, where an image has several."""
         return None
 
     # What all share.
@@ -307,9 +327,11 @@ class Task(LightningModule):
         self._score("val", batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Report the pass."""
+        """Report the pass, and let the checkpoints of this moment keep what it decides."""
         if not self.trainer.sanity_checking:
             self._report(self._metrics("val"))
+            if self.calibrates:
+                self.card["calibration"] = self.calibration(*self._all_validated())
 
     def on_test_epoch_start(self) -> None:
         """Start this pass over the test images at zero."""
@@ -377,6 +399,8 @@ class Task(LightningModule):
             UserError: the optimiser's state is of parameter groups that this transfer mode does not have.
         """
         self._refuse_other_groups(checkpoint)
+        if calibration := checkpoint.get(CARD, {}).get("calibration"):
+            self.card["calibration"] = calibration
         self.epoch_metrics = dict(checkpoint.get("figures", {}))
         stored = checkpoint.get("train_sums")
         if stored is None:
@@ -415,6 +439,7 @@ class Task(LightningModule):
 
     def _start(self, split: str) -> None:
         self.sums[split] = {}
+        self._validated.clear()
         for metric in self.library_metrics.get(split, {}).values():
             metric.to(self.device).reset()
 
@@ -436,7 +461,21 @@ class Task(LightningModule):
         self._add(split, self.counted(outputs, batch))
         if library := self.library_metrics[split]:
             update_metrics(library.values(), self.probabilities(outputs), batch[1], ignore_index=self.padding)
+        if self.calibrates and split == "val":
+            real = self.real(batch[1])
+            self._validated.append((self.probabilities(outputs)[real], batch[1][real]))
         return outputs
+
+    def _all_validated(self) -> tuple[Tensor, Tensor]:
+        """Probabilities and targets of the validation, of all processes, on the CPU."""
+        rows = [(probs.cpu(), targets.cpu()) for probs, targets in self._validated]
+        self._validated.clear()
+        if self.trainer.world_size > 1:
+            parts: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(parts, rows)
+            rows = [row for part in parts for row in part]
+        probs, targets = zip(*rows, strict=True)
+        return torch.cat(probs), torch.cat(targets)
 
     def total(self, split: str) -> dict[str, Tensor]:
         """The sums of a split over all processes, on the CPU."""

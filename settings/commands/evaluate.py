@@ -29,6 +29,7 @@ VIEWS = {
     "flip_shift": "those two, and both moved by one pixel up and left, and down and right",
     "multi_scale": "the centre at several scales",
 }
+THRESHOLDS = {"0.5": "half, for all labels", "tuned": "for each label what was best on the run's validation (best F1)"}
 ATTACKS = {"fgsm": "one step along the sign of the gradient", "pgd": "several projected steps from a random start"}
 
 
@@ -46,6 +47,7 @@ class Evaluation(Job):
     run: str = key(NEEDED, "a run folder, a name under the runs folder, a checkpoint; A,B,C are an ensemble")
     split: str = key("test", "images", choices=SPLITS)
     views: str = key("centre", "of each image", choices=VIEWS)
+    thresholds: str = key("0.5", "above which a label is there (multilabel)", choices=THRESHOLDS)
     crop_fraction: Annotated[float, "0.1 < x <= 1"] | None = key(
         None, "side of crops (five_crop, ten_crop)", shown="the net's, else 0.875"
     )

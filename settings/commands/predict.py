@@ -28,6 +28,7 @@ class PredictJob(Job):
         None, "FILE.html with the least certain images; else beside the output; null writes none"
     )
     gallery_images: Annotated[int, "1 <= x <= 1000"] = key(40, "how many of them")
+    thresholds: Literal["0.5", "tuned"] = key("0.5", "above which a label is there (multilabel); tuned on validation")
     overlay: bool = key(False, "true writes the picture with its mask in colour, too, of a segmentation")
     batch_size: Annotated[int, "1 <= x <= 65536"] | None = key(
         None, "images at once", shown="the run's own, at most 128"
@@ -114,7 +115,10 @@ def _check_export(said: Said) -> None:
         if "export" not in said.given:
             said.idle(["preprocessing", "parity_images", "compile"], "without export=onnx or export=torch_export")
         return
-    said.idle(["gallery", "overlay", "gallery_images", "num_workers", "batch_size", "device"], f"with export={export}")
+    said.idle(
+        ["gallery", "thresholds", "overlay", "gallery_images", "num_workers", "batch_size", "device"],
+        f"with export={export}",
+    )
     missing = [name for name in ONNX_PACKAGES if export == "onnx" and find_spec(name) is None]
     if missing:
         said.wrong.append(f'export=onnx needs {", ".join(missing)}: pip install -e ".[export]"')

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassJaccardIndex
 
+from models.analysis.thresholds import best_thresholds
 from models.tasks import task_class, task_files
 from models.tasks.base import Task
 from models.tasks.classification import Classification
@@ -158,3 +159,26 @@ def test_a_mask_is_shown_in_the_colours_of_pascal_voc() -> None:
     shown = overlay(image, torch.tensor([[0, 1], [255, 2]]), opacity=0.5)
     assert shown[:, 0, 0].tolist() == shown[:, 1, 0].tolist() == [100, 100, 100]
     assert shown[:, 0, 1].tolist() == [114, 50, 50] and shown[:, 1, 1].tolist() == [50, 114, 50]
+
+
+def test_labels_are_decided_by_the_thresholds_of_validation() -> None:
+    draws = torch.Generator().manual_seed(4)
+    logits = torch.randn(40, CLASSES, generator=draws)
+    targets = (torch.rand(40, CLASSES, generator=draws) < 0.3).float()
+    task = made(Multilabel)
+    score(task, torch.cat((logits, logits[:2])), torch.cat((targets, torch.full((2, CLASSES), -1.0))), batch=7)
+    probs, seen = task._all_validated()
+    torch.testing.assert_close(probs, logits.sigmoid())
+    assert torch.equal(seen, targets), "padding counts nowhere"
+    task.use_calibration(task.calibration(probs, seen))
+    assert task.thresholds == best_thresholds(probs, targets) != [0.5] * CLASSES
+    said = (logits.sigmoid().double() > torch.tensor(task.thresholds, dtype=torch.float64)).numpy()
+    found, true = score(task, logits, targets, batch=16), targets.bool().numpy()
+    assert found["f1_macro"] == pytest.approx(f1_score(true, said, average="macro"))
+    assert found["exact_match"] == pytest.approx(accuracy_score(true, said))
+    assert found["f1_macro"] > f1_score(true, (logits > 0).numpy(), average="macro")
+    hits, predicted, support = task.label_counts()
+    assert hits.tolist() == (said & true).sum(0).tolist() and predicted.tolist() == said.sum(0).tolist()
+    assert support.tolist() == true.sum(0).tolist()
+    row = task.row(logits, (logits, targets), 3)
+    assert row["labels"] == "|".join(name for name, there in zip(NAMES, said[3], strict=True) if there)
