@@ -38,6 +38,13 @@ NETS: dict[str, tuple[str, dict[str, Any]]] = {
     "plain44": ("cifar_resnet:CifarResNet", {"depth": 44, "shortcut": "none"}),
     "plain56": ("cifar_resnet:CifarResNet", {"depth": 56, "shortcut": "none"}),
     "plain110": ("cifar_resnet:CifarResNet", {"depth": 110, "shortcut": "none"}),
+    "preact_resnet20": ("preact_resnet:PreActResNet", {}),
+    "densenet_bc": ("densenet_bc:DenseNet", {}),
+    "se_resnet20": ("se_resnet:SEResNet", {}),
+    "se_resnet50": ("se_resnet:SEResNet", {"blocks": (3, 4, 6, 3), "width": 64, "large": True}),
+    "mobilenet_v2_small": ("mobilenet_v2:MobileNetV2", {}),
+    "mobilenet_v3_small_32": ("mobilenet_v3:MobileNetV3Small", {}),
+    "vit_tiny_32": ("vit:VisionTransformer", {}),
     "unet_2015": (
         "unet:UNet",
         {

@@ -144,10 +144,9 @@ def _arguments(known: Schema, axis: Axis) -> Schema:
     every: dict[str, list[Schema]] = {}
     for arguments in own.values():
         for key, schema in arguments.items():
-            every.setdefault(key, []).append(schema)
-    united = {
-        key: found[0] if found.count(found[0]) == len(found) else {"anyOf": found} for key, found in every.items()
-    }
+            if schema not in every.setdefault(key, []):
+                every[key].append(schema)
+    united = {key: found[0] if len(found) == 1 else {"anyOf": found} for key, found in every.items()}
     keys = [*known, "defaults"]
     rules = [
         {

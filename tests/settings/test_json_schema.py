@@ -55,7 +55,7 @@ SAID = {
     "logger.nmae": (None, "csv"),
     "loss.l1": (0.1, -0.1),
     "loss.label_smoothing": (0.1, 1.5),
-    "model.depth": (20, 7),
+    "model.depth": (20, 0),
     "model.shortcut": ("projection", "conv"),
     "model.wdith": (None, 16),
     "transfer.allow_random": (True, "yes"),
