@@ -149,6 +149,7 @@ def look_at_data(job: Exploration) -> None:
 
     from datamodules.overview import overview
     from models.analysis import advice
+    from reports.terminal import print_table
 
     config = job.config
     data, preprocessing, missing = data_for(config)
@@ -160,6 +161,7 @@ def look_at_data(job: Exploration) -> None:
     if probes:
         similar, closed = advice.similarity(*probes.values())
         found = advice.advise(counts, similar, optimizer=config.optimizer.name)
+        print_table(advice.COLUMNS, advice.rows(probes))
         print("\n".join(advice.said(probes, found, closed)))
         findings |= {"probes": {name: asdict(one) for name, one in probes.items()}, "advice": asdict(found)}
         findings |= {"similarity": similar, "share_of_error_taken_away": closed}
@@ -224,15 +226,16 @@ def untrained(config: "RunConfig") -> "RunConfig":
 
 def look_at_nets(job: Exploration) -> None:
     """A row a net: size, work, time of one image here, and the test accuracy of the runs there are."""
-    from models.analysis.net_table import NETS_HEADER, aligned, net_row
+    from models.analysis.net_table import NETS_HEADER, net_row
     from reports.comparison.accuracies import accuracies_of_nets
+    from reports.terminal import print_table
     from settings.runs import all_runs, rooted
 
     named = job.config.data.name if job.names_data else None
     reached = accuracies_of_nets(all_runs(rooted(job.config.paths.runs)), data=named)
     built_for, repeats = subject(job), job.own.repeats
     rows = [net_row(name, built_for(name), repeats=repeats, accuracy=reached.get(name, "")) for name in job.own.nets]
-    print(aligned(NETS_HEADER, rows))
+    print_table(NETS_HEADER, rows)
     print("latency: one image on the CPU, median; accuracy: mean of the runs, and how many")
     write_table(job.output, NETS_HEADER, rows)
     print(f"table: {job.output}", flush=True)
@@ -241,7 +244,8 @@ def look_at_nets(job: Exploration) -> None:
 def look_at_layers(job: Exploration) -> None:
     """A row a layer of the net, by formula, checked against torch's flop counter."""
     from models.analysis.counting import layers
-    from models.analysis.net_table import LAYERS_HEADER, aligned, layer_rows, layers_said, without_values
+    from models.analysis.net_table import LAYERS_HEADER, layer_rows, layers_said, without_values
+    from reports.terminal import print_table
 
     model = job.config.model
     net, image = without_values(
@@ -249,7 +253,7 @@ def look_at_layers(job: Exploration) -> None:
     )
     found = layers(net, image)
     rows = layer_rows(found)
-    print(aligned(LAYERS_HEADER[:-1], [row[:-1] for row in rows]))
+    print_table(LAYERS_HEADER[:-1], [row[:-1] for row in rows])
     print("\n".join(layers_said(model.name, net, image, found)))
     write_table(job.output, LAYERS_HEADER, rows)
     print(f"table: {job.output}", flush=True)

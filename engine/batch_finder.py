@@ -18,6 +18,7 @@ from lightning import Callback, LightningDataModule, LightningModule, Trainer
 
 from engine.memory import PeakMemory
 from engine.trial import trial
+from reports.terminal import table_text
 
 FIRST = 8
 FINENESS = 8
@@ -215,13 +216,14 @@ def sizes_said(sizes: Sequence[Size], *, limit: int | None, images: int, device:
         images: how many there are to train on.
         device: where they were tried.
     """
-    lines = [f"{'batch size':>10}  {'images/s':>9}  {'ms a step':>9}  {'memory, MB':>10}"]
+    rows = []
     for one in sizes:
         speed = "-" if one.speed is None else f"{one.speed:.0f}"
         step = "-" if one.seconds is None else f"{1000 * one.seconds:.1f}"
         taken = "-" if one.memory is None else f"{one.memory / 1e6:.0f}"
-        note = "" if one.fits and one.run else "  does not fit" if not one.fits and one.run else "  not run"
-        lines.append(f"{one.batch_size:>10}  {speed:>9}  {step:>9}  {taken:>10}{note}")
+        note = "" if one.fits and one.run else "does not fit" if not one.fits and one.run else "not run"
+        rows.append((one.batch_size, speed, step, taken, note))
+    lines = table_text(("batch size", "images/s", "ms a step", "memory, MB", ""), rows).splitlines()
     lines.append(f"measured on {device.type}: loading, augmentation, both passes and the update, median of the steps")
     room = "" if limit is None else f"; {limit / 1e9:.1f} GB may be used"
     if device.type != "cuda":

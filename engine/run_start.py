@@ -60,10 +60,15 @@ def show_stages(record: Any, config: "RunConfig", task: "Task") -> None:
     import logging
 
     from models.freezing import COLUMNS
+    from reports.terminal import print_table
 
     rates = {"lr": config.optimizer.lr, "weight_decay": config.optimizer.weight_decay}
-    record.write_table("stages.csv", COLUMNS, task.freezing.rows(**rates))
-    print(task.freezing.table(**rates), flush=True)
+    stages = list(task.freezing.rows(**rates))
+    record.write_table("stages.csv", COLUMNS, stages)
+    record.say(task.freezing.said())
+    if record.writes:
+        rows = [(*row[:3], *(f"{rate:.4g}" if rate else "-" for rate in row[3:5]), row[5]) for row in stages]
+        print_table([name.replace("_", " ") for name in COLUMNS], rows)
     warning = task.freezing.plan.warning()
     if warning and record.writes:
         logging.getLogger(__name__).warning("%s", warning)

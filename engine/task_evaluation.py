@@ -15,6 +15,7 @@ from models.analysis.class_scores import class_scores, confusion, label_scores
 from reports import charts, page
 from reports.figures import record_figure
 from reports.report import title
+from reports.terminal import print_table
 
 if TYPE_CHECKING:
     from models.tasks.base import Task
@@ -118,7 +119,7 @@ def evaluate_task(
             ],
         ),
     )
-    print("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()), flush=True)
+    print_table(("metric", "value"), [(name, f"{value:.4f}") for name, value in metrics.items()])
     print(f"evaluation: {record.folder}", flush=True)
     return metrics
 

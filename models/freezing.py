@@ -1,4 +1,4 @@
-"""Carries out a transfer plan on a net: gradients, evaluation mode of frozen parts, parameter groups, the table.
+"""Carries out a transfer plan on a net: gradients, evaluation mode of frozen parts, parameter groups, a row a stage.
 
 A frozen parameter has no gradient, so every optimiser passes it over: neither weight decay nor momentum moves
 it, and its state begins when it first trains. A frozen module stays in evaluation mode, so that batch norm's
@@ -77,20 +77,10 @@ class Freezing:
             decay = weight_decay if share else 0.0
             yield stage.name, len(sizes), sum(sizes), lr * share, decay, self.plan.epochs_of(stage.name)
 
-    def table(self, *, lr: float, weight_decay: float) -> str:
-        """The rows as text, below one line that sums them up."""
-        rows = [("stage", "tensors", "parameters", "learning rate", "weight decay", "trains in epochs")]
-        for name, tensors, size, rate, decay, epochs in self.rows(lr=lr, weight_decay=weight_decay):
-            numbers = (f"{rate:.4g}", f"{decay:.4g}") if rate else ("-", "-")
-            rows.append((name, str(tensors), f"{size:,}", *numbers, epochs))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = []
-        for row in rows:
-            padded = [cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:-1], strict=True)]
-            lines.append("  ".join([row[0].ljust(widths[0]), *padded, row[-1]]))
+    def said(self) -> str:
+        """How much trains, in one line."""
         total = sum(value.numel() for stage in self.stages for value in stage.parameters.values())
-        head = f"transfer={self.plan.mode}: {self.trainable_parameters:,} of {total:,} parameters train"
-        return "\n".join([head, *lines])
+        return f"transfer={self.plan.mode}: {self.trainable_parameters:,} of {total:,} parameters train"
 
 
 def _stages_of_modules(net: nn.Module, owner: dict[int, str]) -> Iterator[tuple[nn.Module, frozenset[str]]]:

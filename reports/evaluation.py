@@ -15,9 +15,11 @@ from models.analysis.metrics import MEANING, PerImage, bootstrap_intervals, per_
 from models.inference import average
 from reports import page
 from reports.evaluation_sections import (
+    GAIN_COLUMNS,
     calibration_section,
     class_section,
     confusion_section,
+    gain_rows,
     gain_section,
     headline,
     image_sections,
@@ -26,6 +28,7 @@ from reports.evaluation_sections import (
     metrics_rows,
 )
 from reports.robustness import Robustness, say_robustness, write_robustness
+from reports.terminal import print_table
 from settings.run_folder import RunFolder
 
 
@@ -234,12 +237,9 @@ def say(
     count: int,
 ) -> None:
     """The figures on the screen."""
-    for name, value in values.items():
-        print(f"{split}/{name:<18} {value:.4f}  {interval_text(intervals.get(name))}".rstrip(), flush=True)
-    for row in gains if len(gains) > 1 else ():
-        gain = "" if row["gain"] is None else f", {row['gain']:+.4f} against {row['against']}"
-        cost = "" if row["cost"] is None else f" ({row['cost']:.1f} x)"
-        speed = f"{row['seconds_per_image'] * 1000:.3f} ms an image{cost}"
-        print(f"{row['scored']} {row['views']}: accuracy {row['accuracy']:.4f}{gain}, {speed}", flush=True)
+    rows = [(f"{split}/{name}", f"{value:.4f}", interval_text(intervals.get(name))) for name, value in values.items()]
+    print_table(("metric", "value", "interval"), rows)
+    if len(gains) > 1:
+        print_table(GAIN_COLUMNS, gain_rows(gains))
     if trained_on:
         print(f"{trained_on} of the {count} images were trained on: no measure of new images", flush=True)

@@ -65,15 +65,16 @@ def metrics_rows(
     return ("metric", "value", "interval", "meaning"), [list(row) for row in rows]
 
 
-def gain_section(gains: Sequence[Mapping[str, Any]]) -> page.Section | None:
-    """The table of views and members, where there is more than one row."""
-    if len(gains) < 2:
-        return None
+GAIN_COLUMNS = ("scored", "views", "accuracy", "loss", "gain", "95 % of the gain", "ms an image", "cost")
+
+
+def gain_rows(gains: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """A row for each member and kind of views, below `GAIN_COLUMNS`."""
 
     def shown(value: float | None, form: str) -> str:
         return "" if value is None else format(value, form)
 
-    rows = [
+    return [
         (
             row["scored"],
             row["views"],
@@ -86,10 +87,13 @@ def gain_section(gains: Sequence[Mapping[str, Any]]) -> page.Section | None:
         )
         for row in gains
     ]
-    columns = ("scored", "views", "accuracy", "loss", "gain", "95 % of the gain", "ms an image", "cost")
+
+
+def gain_section(gains: Sequence[Mapping[str, Any]]) -> page.Section | None:
+    """The table of views and members, where there is more than one row."""
     return page.section(
         "Gain and cost",
-        page.table(columns, rows),
+        page.table(GAIN_COLUMNS, gain_rows(gains)) if len(gains) > 1 else None,
         note="Gain of other views: against the centre of the same net; of an ensemble: against its best member. "
         "The interval draws the same images for both. Time is that of the nets, without reading files.",
     )

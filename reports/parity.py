@@ -9,6 +9,7 @@ from typing import Any
 
 from models.analysis.parity import TOLERANCE, Link
 from reports.predictions import written_whole
+from reports.terminal import table_text
 
 COLUMNS = {
     "name": "link",
@@ -21,14 +22,7 @@ COLUMNS = {
 
 def table(links: Sequence[Link]) -> str:
     """Lay the links below each other, differences to the reloaded checkpoint beside."""
-    rows = [
-        list(COLUMNS.values()),
-        *([_cell(getattr(one, key)) for key in COLUMNS] for one in links),
-    ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return table_text(list(COLUMNS.values()), [[_cell(getattr(one, key)) for key in COLUMNS] for one in links])
 
 
 def write_parity(file: Path, links: Sequence[Link], *, images: int, origin: str, about: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from models.analysis.metrics import wilson_interval
 from reports import page
 from reports.evaluation_charts import rows_of_images
 from reports.figures import record_figure
+from reports.terminal import print_table
 from settings.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def write_robustness(record: RunFolder, found: Robustness) -> tuple[list[page.Se
                 title,
                 page.pictures({f"accuracy against {axis}": picture}, kind="sheet"),
                 page.pictures({f"examples: {title}": sheet}, kind="sheet") if sheet else None,
-                level_table(rows),
+                page.table(*level_rows(rows)),
                 note=f"{note} {found.images} images, of which {found.clean:.4f} are right as they are.",
             )
         )
@@ -94,25 +95,24 @@ def write_robustness(record: RunFolder, found: Robustness) -> tuple[list[page.Se
 
 
 def say_robustness(found: Robustness) -> None:
-    """The figures on the screen, a line a name."""
-    for table, name in dict.fromkeys((row.table, row.name) for row in found.rows):
-        own = [row for row in found.rows if (row.table, row.name) == (table, name)]
-        said = ", ".join(f"{row.level:.3g}: {row.accuracy:.3f}" for row in own)
-        print(f"{table}, {name}: {said}", flush=True)
+    """The figures on the screen, a table for each kind."""
+    for table in dict.fromkeys(row.table for row in found.rows):
+        print(f"{table}: accuracy by {TITLES[table][1]}")
+        print_table(*level_rows([row for row in found.rows if row.table == table]))
 
 
-def level_table(rows: Sequence[Row]) -> page.Part:
-    """A row a name, a column a level, where all have the same levels; else a row each."""
+def level_rows(rows: Sequence[Row]) -> tuple[Sequence[str], list[Sequence[str]]]:
+    """Columns and rows: a row a name, a column a level, where all have the same levels; else a row each."""
     names = list(dict.fromkeys(row.name for row in rows))
     levels = [[row.level for row in rows if row.name == name] for name in names]
     if all(one == levels[0] for one in levels):
-        body = [[name, *(f"{row.accuracy:.3f}" for row in rows if row.name == name)] for name in names]
+        body: list[Sequence[str]] = [
+            [name, *(f"{row.accuracy:.3f}" for row in rows if row.name == name)] for name in names
+        ]
         means = [sum(row.accuracy for row in rows if row.level == level) / len(names) for level in levels[0]]
         body += [["mean", *(f"{value:.3f}" for value in means)]] if len(names) > 2 else []
-        return page.table(["", *(f"{level:.3g}" for level in levels[0])], body)
-    return page.table(
-        ("", "level", "accuracy"), [(row.name, f"{row.level:.3g}", f"{row.accuracy:.3f}") for row in rows]
-    )
+        return ["", *(f"{level:.3g}" for level in levels[0])], body
+    return ("", "level", "accuracy"), [(row.name, f"{row.level:.3g}", f"{row.accuracy:.3f}") for row in rows]
 
 
 def accuracy_curves(rows: Sequence[Row], found: Robustness, axis: str) -> "Figure":

@@ -129,6 +129,17 @@ def first_settings(counts: list[int], mode: str, optimizer: str) -> dict[str, st
     return {"data.batch_size": str(batch_size(sum(counts))), "optimizer.lr": f"{rate:g}"}
 
 
+COLUMNS = ("features", "numbers", "linear", "nearest")
+
+
+def rows(probes: Mapping[str, Probe]) -> list[tuple[str, int, str, str]]:
+    """`COLUMNS` for each kind of features."""
+    return [
+        (name, one.features, f"{one.linear:.3f} +- {one.error:.3f}", f"{one.neighbours:.3f}")
+        for name, one in probes.items()
+    ]
+
+
 def said(probes: Mapping[str, Probe], advice: Advice, closed: float) -> list[str]:
     """The evidence and what follows from it, in words.
 
@@ -138,11 +149,7 @@ def said(probes: Mapping[str, Probe], advice: Advice, closed: float) -> list[str
         closed: as `similarity` gives it.
     """
     first = next(iter(probes.values()))
-    lines = [f"how well features separate the classes: {first.images} training images, cross-validated"]
-    lines.append(f"  {'features':<12} {'numbers':>7}  {'linear':>15}  {'nearest':>7}")
-    for name, one in probes.items():
-        linear = f"{one.linear:.3f} +- {one.error:.3f}"
-        lines.append(f"  {name:<12} {one.features:>7}  {linear:>15}  {one.neighbours:>7.3f}")
+    lines = [f"these features separate the classes of {first.images} training images so well, cross-validated"]
     size, similar = advice.cell
     lines.append(f"similarity: {similar}: pretraining takes {max(0.0, closed):.0%} off the error of the best others")
     lines.append(

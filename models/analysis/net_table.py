@@ -65,20 +65,6 @@ def layers_said(name: str, net: nn.Module, image: Tensor, found: Sequence[counti
     return [*lines, f"torch.utils.flop_counter: {counted:,} MACs, {same}"]
 
 
-def aligned(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Rows below each other as text, whole numbers to the right with commas."""
-    texts = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in [header, *rows]]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    numbers = [all(isinstance(row[place], int) for row in rows) for place in range(len(header))]
-    lines = []
-    for row in texts:
-        cells = zip(row, widths, numbers, strict=True)
-        lines.append(
-            "  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in cells).rstrip()
-        )
-    return "\n".join(lines)
-
-
 def sides(shape: Sequence[int]) -> str:
     """(3, 224, 224) as 3x224x224."""
     return "x".join(map(str, shape))

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from models.analysis.advice import RATES, TABLE, advise, amount, batch_size, blind, said, similarity
+from models.analysis.advice import RATES, TABLE, advise, amount, batch_size, blind, rows, said, similarity
 from models.analysis.separability import Probe
 from settings.reading.compose import compose
 
@@ -70,11 +70,11 @@ def test_first_settings():
 def test_what_is_said_names_evidence_and_rules():
     probes = {"pretrained": probe(0.9), "untrained": probe(0.7), "pixels": probe(0.8)}
     similar, closed = similarity(*probes.values())
+    assert [row[0] for row in rows(probes)] == ["pretrained", "untrained", "pixels"]
+    assert [row[2].split()[0] for row in rows(probes)] == ["0.900", "0.700", "0.800"]
+    assert rows(probes)[0][2] == "0.900 +- 0.009"
     text = "\n".join(said(probes, advise(SMALL, similar, optimizer="adamw"), closed))
     for part in (
-        "0.900 +- 0.009",
-        "0.700",
-        "0.800",
         "50% off",
         "rule of thumb",
         "small and similar: transfer=head_only",

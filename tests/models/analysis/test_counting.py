@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from models.analysis import counting
-from models.analysis.net_table import aligned, layer_rows, layers_said, net_row, without_values
+from models.analysis.net_table import layer_rows, layers_said, net_row, without_values
 
 PUBLISHED = {  # torchvision's tables: parameters, and 1e9 multiply-accumulates for one 224 x 224 image
     "resnet50": (25_557_032, 4.089),
@@ -89,4 +89,3 @@ def test_a_row_of_the_comparison_and_its_text():
     assert 0 < float(row[5]) < 5000
     untimed = net_row("lenet5", {"num_classes": 10, "in_channels": 3, "image_size": 32}, repeats=0, accuracy="")
     assert untimed[5] == ""
-    assert aligned(("a", "n"), [("x", 1000), ("yy", 5)]) == "a       n\nx   1,000\nyy      5"
