@@ -17,7 +17,7 @@ from settings.errors import UserError
 
 
 class StochasticWeightAveraging(callbacks.StochasticWeightAveraging):
-    """Lightning's, so that the average is scored, saved and gone on with.
+    """Lightning's, so that the average is scored, saved and resumed.
 
     After the last epoch comes one more, without a step of the optimiser: the averaged weights take the place of the
     net's, batch norms collect their statistics anew, and the result is validated as any other epoch. Lightning makes

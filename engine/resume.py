@@ -170,4 +170,4 @@ def _refuse_another(path: Path, stored: Mapping[str, Any], card: Mapping[str, An
         if stored.get(key) != card.get(key) and owner not in {name.partition(".")[0] for name in allowed}:
             differences.append(f"{path.name}: its {key} is {stored.get(key)}, today's is {card.get(key)}")
     if differences:
-        raise UserError(f"{path} cannot be gone on with:", *differences)
+        raise UserError(f"{path} cannot be resumed:", *differences)

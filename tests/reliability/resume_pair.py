@@ -1,4 +1,4 @@
-"""Runs in two processes, each whole, then stopped and gone on with: `torchrun --nproc_per_node=2 -m THIS FOLDER`.
+"""Runs in two processes, each whole, then stopped and resumed: `torchrun --nproc_per_node=2 -m THIS FOLDER`.
 
 The stop comes from a signal to process 1; `test_two_processes_resume.py` compares the run folders.
 """

@@ -164,7 +164,7 @@ TARGETS = (
 
 @pytest.mark.parametrize("target", mostly_slow(TARGETS, ("os.system",)))
 def test_hostile_targets_are_refused_before_anything_is_imported(target, good, tmp_path, capsys):
-    """On the command line, in a stored configuration that is gone on with, and in a checkpoint's own."""
+    """On the command line, in a stored configuration that is resumed, and in a checkpoint's own."""
     folder = tmp_path / "runs" / "digits-mlp" / "evil"
     shutil.copytree(good, folder)
     stored = torch.load(good / "checkpoints" / "best.ckpt", weights_only=True)

@@ -1,4 +1,4 @@
-"""Real runs of `python train.py`, killed at random moments and gone on with, end with the undisturbed run's bits.
+"""Real runs of `python train.py`, killed at random moments and resumed, end with the undisturbed run's bits.
 
 `test_chaos.py` has many more moments, in processes that are cheaper to start.
 """

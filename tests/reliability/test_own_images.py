@@ -1,4 +1,4 @@
-"""Runs on folders and CSV files, from the command line's words to the metrics; stopped and gone on with."""
+"""Runs on folders and CSV files, from the command line's words to the metrics; stopped and resumed."""
 
 import csv
 import json

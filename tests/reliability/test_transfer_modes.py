@@ -1,4 +1,4 @@
-"""Each mode on own, torchvision and timm nets under each schedule, in real runs that are stopped and gone on with.
+"""Each mode on own, torchvision and timm nets under each schedule, in real runs that are stopped and resumed.
 
 Frozen stages keep their bytes, batch norm's statistics included; the others move, in just the epochs that the plan
 names; and a run that was stopped ends with the bits of one that was not.
@@ -43,7 +43,7 @@ def known_transformer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def trained_in_two_parts(cell: tuple[str, str, str], runs: Path, stop_at: Any) -> None:
-    """Hold one cell's run against its plan, then against the same run stopped and gone on with."""
+    """Hold one cell's run against its plan, then against the same run stopped and resumed."""
     words = [*overrides(*cell), f"paths.runs={runs}"]
     watch = watched(lambda: train([*words, "name=whole"]))
     ever = watch.check()
