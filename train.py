@@ -60,6 +60,7 @@ def fit_and_test(config: "RunConfig", members: "Members") -> dict[str, float]:
         parent=config.parent,
         resume=config.resume,
         limits=config.trainer.lightning_arguments(),
+        schedule=config.scheduler.name,
         card=task.card,
         allowed=config.resume_allow,
         members=members,

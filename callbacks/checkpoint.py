@@ -138,6 +138,7 @@ class LastCheckpoint(Checkpoint):
         self._signals = signals
         self._every = every_n_steps
         self._stop_training = False
+        self._within_epoch = False
         self._unsaved: Next | None = None
         """What follows on the newest complete step, where no file holds it and it can be saved."""
 
@@ -157,6 +158,10 @@ class LastCheckpoint(Checkpoint):
         if loop._should_accumulate():
             return
         validates = loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
+        self._within_epoch = loop._is_training_done and not (validates or loop.batch_progress.is_last_batch)
+        if self._within_epoch:  # `max_steps`: with more of them the epoch goes on where it was
+            self._unsaved = Next.BATCH
+            self._save_now(trainer, pl_module)
         if loop._is_training_done and not validates:
             return  # the epoch's end saves
         self._unsaved = Next.VALIDATION if validates else Next.BATCH
@@ -192,7 +197,8 @@ class LastCheckpoint(Checkpoint):
             for one in trainer.callbacks  # type: ignore[attr-defined]
         )
         self._stop_training = trainer.should_stop and not out_of_time  # more time may be given
-        self._save(trainer, pl_module)
+        if not self._within_epoch:
+            self._save(trainer, pl_module)
         if (stop := self._signals.agreed()) is not None:
             raise Stopped(stop, agreed=True)
         self._signals.release()

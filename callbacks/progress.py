@@ -4,6 +4,7 @@ import logging
 import math
 import sys
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -43,7 +44,9 @@ class Progress(Callback):
         self._first_batch = 0
         self._counted = (0, 0.0)
         self._watched: tuple[str, ...] = ()
-        """Metrics of the line beside the training loss; of one that is not made every epoch, the last."""
+        """Metrics of the line beside the training loss, and of the bar; there, the newest value stands."""
+        self._validated = False
+        """Whether this epoch was; Lightning keeps the metrics of the last that was."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock, and open the bar."""
@@ -59,6 +62,11 @@ class Progress(Callback):
         """Print the line of the epoch before."""
         self._print_line(trainer)
         self._counted = _counts(trainer)
+        self._validated = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The epoch has metrics of validation."""
+        self._validated = not trainer.sanity_checking
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -102,7 +110,8 @@ class Progress(Callback):
             return
         self._line_due = False
         epoch, rest = self._epoch_words
-        line = f"{epoch}{_metrics(trainer, ('train/loss', *self._watched))}{rest}"
+        names = (name for name in ("train/loss", *self._watched) if self._validated or not name.startswith("val/"))
+        line = f"{epoch}{_metrics(trainer, names)}{rest}"
         log.info(line)
         if self._bar is None:
             print(line, flush=True)
@@ -175,7 +184,7 @@ def _epoch(trainer: Trainer) -> str:
     return f"epoch {trainer.current_epoch + 1}{last}"
 
 
-def _metrics(trainer: Trainer, names: tuple[str, ...]) -> str:
+def _metrics(trainer: Trainer, names: Iterable[str]) -> str:
     known: dict[str, torch.Tensor] = trainer.callback_metrics
     return "".join(f"  {name} {float(known[name]):.4f}" for name in names if name in known)
 

@@ -95,7 +95,7 @@ def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -
         "preprocessing": preprocessing.to_dict(),
         "split_seed": config.data.split_seed,
         "data_fingerprint": data.fingerprint(),
-        "config": config.to_plain(),
+        "config": config.without_consents().to_plain(),
     }
     task = task_class(config.chosen_task)(
         net=net,
@@ -143,7 +143,7 @@ def choose_precision(
 
     trainer.precision, trainer.channels_last, line = (members or Members()).decided(look)
     task.keep_channels_last(trainer.channels_last)
-    task.card["config"] = config.to_plain()
+    task.card["config"] = config.without_consents().to_plain()
     say(line)
 
 

@@ -13,6 +13,7 @@ from engine.run_folder import RunRecord
 from models.checkpoint import CARD, read_checkpoint
 from settings.errors import NothingLeft, UserError
 from settings.runs import in_use, read_summary
+from settings.schema import schedules
 from settings.whole_file import writing
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ def find_start(
     parent: Path | None,
     resume: str | None,
     limits: Mapping[str, Any],
+    schedule: str,
     card: Mapping[str, Any],
     allowed: list[str],
     members: Members,
@@ -67,6 +69,7 @@ def find_start(
         resume: the user's word; a checkpoint file is taken itself.
         limits: arguments of the trainer; a run that has reached `max_epochs`, `max_steps` or `max_time`, and has been
             tested, is not run again.
+        schedule: name of the learning rate's schedule, which may have to be shaped anew for a longer run.
         card: what today's data and net are; a checkpoint of other data, net or classes is refused.
         allowed: configuration keys that may differ (`resume_allow`).
         members: this process among those of the run.
@@ -80,7 +83,7 @@ def find_start(
         return Start()
 
     def choose() -> tuple[str, int]:
-        path, step = _choose(folder, run_folder, resume, limits, card, allowed)
+        path, step = _choose(folder, run_folder, resume, limits, schedule, card, allowed)
         return str(path), step
 
     path, step = members.decided(choose)
@@ -92,6 +95,7 @@ def _choose(
     run_folder: Path | None,
     resume: str | None,
     limits: Mapping[str, Any],
+    schedule: str,
     card: Mapping[str, Any],
     allowed: list[str],
 ) -> tuple[Path, int]:
@@ -113,7 +117,7 @@ def _choose(
     _refuse_another(path, stored.get(CARD) or {}, card, allowed)
     # A run that was killed after its last step still has to be tested; then there is no step to train, but a summary.
     if run_folder is None or read_summary(folder).get("status") == "finished":
-        _refuse_nothing(f"{folder}: {path.name}", stored, limits)
+        _refuse_nothing(f"{folder}: {path.name}", stored, limits, schedule)
     print(
         f"going on with {folder} from {path.name}, epoch {stored['epoch']}, step {stored['global_step']}",
         flush=True,
@@ -121,14 +125,20 @@ def _choose(
     return path, int(stored["global_step"])
 
 
-def _refuse_nothing(what: str, stored: Mapping[str, Any], limits: Mapping[str, Any]) -> None:
+def _refuse_nothing(what: str, stored: Mapping[str, Any], limits: Mapping[str, Any], schedule: str) -> None:
     epochs = stored["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     steps, callbacks = stored["global_step"], stored["callbacks"]
     done, again = f"is of epoch {epochs} of {limits['max_epochs']}", ""
-    if epochs >= limits["max_epochs"]:
-        again = "raise trainer.max_epochs"
-    elif 0 < limits["max_steps"] <= steps:
-        done, again = f"is of step {steps} of {limits['max_steps']}", "raise trainer.max_steps"
+    reached = [
+        (key, f"{unit} {count} of {limits[key]}")
+        for key, unit, count in (("max_epochs", "epoch", epochs), ("max_steps", "step", steps))
+        if 0 < limits[key] <= count
+    ]
+    if reached:
+        done = f"is of {' and '.join(words for _, words in reached)}"
+        again = f"raise {' and '.join(f'trainer.{key}' for key, _ in reached)}"
+        if schedules.follows_length(schedule):
+            again += f", and add scheduler.restart=true: {schedule} was shaped for this length"
     elif "max_time" in limits and "Timer" in callbacks and not _time_left(callbacks["Timer"], limits["max_time"]):
         done, again = f"{done}, and trainer.max_time is over", "raise trainer.max_time"
     elif any(state.get("stop_training", False) for state in callbacks.values()):

@@ -45,7 +45,7 @@ def metric_modes(config: "RunConfig", task: "Task") -> dict[str, str]:
 
 def keep_inputs(record: Any, config: "RunConfig", data: Any, task: "Task") -> None:
     """Write what repeats the run: its configuration, which image is in which split, and what the net starts from."""
-    record.write("config.yaml", config.to_yaml())
+    record.write("config.yaml", config.without_consents().to_yaml())
     record.write_table("splits.csv", ("file", "class", "split"), data.split_table())
     if data.effective_preprocessing.settled:
         record.say(data.effective_preprocessing.settled)

@@ -64,7 +64,8 @@ def score_best(
     if test and "test" not in data.splits:
         print("no test: there are no test images; the metrics are those of validation", flush=True)
     elif test:
-        task.load_state_dict(read_checkpoint(best)["state_dict"])
+        stored = read_checkpoint(best)
+        task.load_state_dict(stored["state_dict"])
         tested = CollectTested(
             hardest=report.hardest if report else 0,
             mean=task.card["preprocessing"]["mean"],
@@ -94,8 +95,9 @@ def score_best(
         if interval is not None:
             record.update(**{f"{first}_interval": list(interval)})
         around = "" if interval is None else f"95 % interval {interval[0]:.4f} to {interval[1]:.4f}, "
+        epoch = stored["epoch"] if training.best.epoch is None else training.best.epoch
         print(
-            f"{first} {metrics[first]:.4f} ({around}{tested.count} images) of epoch {(training.best.epoch or 0) + 1}",
+            f"{first} {metrics[first]:.4f} ({around}{tested.count} images) of epoch {epoch + 1}",
             flush=True,
         )
     trainer = training.trainer

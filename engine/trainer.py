@@ -72,7 +72,7 @@ def build_training(
     if callbacks["features_once"]:
         chosen.append(FeaturesOnce(say=record.say))
     if ema := callbacks["ema"]:
-        chosen.append(RunningAverage(**ema))
+        chosen.append(RunningAverage(**ema, say=record.say))
     if stopping := callbacks["early_stopping"]:
         chosen.append(Patience(monitor=monitor, mode=monitor_mode, **stopping))
     if callbacks["learning_rate"]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ class CsvLog(Logger):
     """Write metrics to a CSV file that survives a kill at any moment and a resume.
 
     Lightning's CSVLogger deletes the file when a run goes on in its folder; this one drops only the rows after the
-    checkpoint's step and appends. Figures of the same step share a row, and so do those of an earlier step: Lightning
-    counts what a callback logs for an epoch with the epoch's last step, one below the steps made.
+    checkpoint's step, and what was tested by then, and appends. Figures of the same step share a row, and so do those
+    of an earlier step: Lightning counts what a callback logs for an epoch with the epoch's last step, one below the
+    steps made.
 
     Args:
         path: the file.
@@ -34,8 +36,8 @@ class CsvLog(Logger):
             text = path.read_text(encoding="utf-8")
             whole = text[: text.rfind("\n") + 1]  # a kill may have cut the last row short
             reader = csv.DictReader(io.StringIO(whole, newline=""))
-            self._columns = list(reader.fieldnames or self._columns)
-            self._rows = [row for row in reader if int(row["step"]) <= keep_until]
+            self._columns = [name for name in reader.fieldnames or self._columns if not _is_of_test(name)]
+            self._rows = list(_before_the_test(reader, until=keep_until))
         self._written = False
 
     @property
@@ -86,6 +88,19 @@ class CsvLog(Logger):
             file.seek(self._last_row_at)
             csv.DictWriter(file, self._columns, restval="").writerow(self._rows[-1])
             file.truncate()
+
+
+def _before_the_test(rows: Iterable[dict[str, Any]], *, until: int) -> Iterator[dict[str, Any]]:
+    """Rows up to a step without the test that an earlier end of the run has made: it is made anew at the next one."""
+    for row in rows:
+        if int(row["step"]) <= until:
+            kept = {name: value for name, value in row.items() if not _is_of_test(name)}
+            if any(value for name, value in kept.items() if name not in ("epoch", "step")):
+                yield kept
+
+
+def _is_of_test(name: str) -> bool:
+    return name.startswith("test/")
 
 
 def _plain(key: str, value: Any) -> Any:

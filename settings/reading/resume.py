@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ FREE = (
         "data.near_duplicates",
         "data.max_bad_files",
         "trainer.max_epochs",
+        "trainer.max_steps",
         "trainer.accelerator",
         "scheduler.restart",
     ),
@@ -125,12 +127,20 @@ def refused_changes(stored: Mapping[str, Any], config: RunConfig) -> Iterator[st
             f"{key}: the run was made with {show(before.get(key))}, now it is {show(after.get(key))}; "
             f"resume_allow=[{key}] permits it"
         )
-    longer = config.trainer.max_epochs > before.get("trainer.max_epochs", config.trainer.max_epochs)
-    if longer and schedules.follows_length(config.scheduler.name) and not config.scheduler.restart:
-        yield (
-            f"trainer.max_epochs: {before['trainer.max_epochs']} -> {config.trainer.max_epochs} is longer "
-            f"than {config.scheduler.name} was shaped for; scheduler.restart=true shapes it anew"
-        )
+    if not schedules.follows_length(config.scheduler.name) or config.scheduler.restart:
+        return
+    for key in ("trainer.max_epochs", "trainer.max_steps"):
+        old, new = before.get(key, after[key]), after[key]
+        if _limit(new) > _limit(old):
+            yield (
+                f"{key}: {old} -> {new} is longer than {config.scheduler.name} was shaped for; "
+                "scheduler.restart=true shapes it anew"
+            )
+
+
+def _limit(value: Any) -> float:
+    """How far a limit reaches; -1 is none."""
+    return math.inf if value == -1 else value
 
 
 def completed(stored: Mapping[str, Any]) -> dict[str, Any]:

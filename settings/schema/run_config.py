@@ -173,6 +173,11 @@ class RunConfig(Settings):
             del plain["model"]["arguments"]
         return plain
 
+    def without_consents(self) -> RunConfig:
+        """As it is stored: what a user agrees to once, for one resume, is no part of the run."""
+        once = {"scheduler": self.scheduler.model_copy(update={"restart": False}), "resume_allow": []}
+        return self.model_copy(update=once)
+
     def handed_over(self) -> str:
         """The whole of it as JSON, for the other processes of the run; `taken_over` is the way back."""
         beside = {"command": self.command, "dropped_augment": self.dropped_augment}
@@ -189,11 +194,17 @@ FORMER_TRAINER_KEYS = ("limit_predict_batches",)
 
 
 def without_former_keys(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored configuration as one of today."""
-    trainer = stored.get("trainer")
-    if not isinstance(trainer, Mapping):  # the schema reports it
-        return dict(stored)
-    return {**stored, "trainer": {key: value for key, value in trainer.items() if key not in FORMER_TRAINER_KEYS}}
+    """A stored configuration as one of today, without what was agreed to once."""
+    plain = dict(stored)
+    trainer, callbacks = plain.get("trainer"), plain.get("callbacks")
+    if isinstance(trainer, Mapping):  # what has another form, the schema reports
+        plain["trainer"] = {key: value for key, value in trainer.items() if key not in FORMER_TRAINER_KEYS}
+    if isinstance(callbacks, Mapping) and isinstance(callbacks.get("ema"), Mapping):  # made before it was warmed up
+        plain["callbacks"] = {**callbacks, "ema": {"warm_up": False, **callbacks["ema"]}}
+    scheduler = plain.get("scheduler")
+    if isinstance(scheduler, Mapping) and "restart" in scheduler:
+        plain["scheduler"] = {**scheduler, "restart": False}
+    return plain
 
 
 def config_from_plain(stored: Mapping[str, Any]) -> RunConfig:

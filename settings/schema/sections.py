@@ -258,6 +258,7 @@ class EMA(Section):  # noqa: D101
     decay: Memory = 0.999
     every_n_steps: Count = 1
     start_step: Annotated[int, Field(ge=0)] = 0
+    warm_up: bool = True
 
 
 class LearningRate(Section):  # noqa: D101

@@ -58,6 +58,23 @@ def test_a_resume_drops_only_what_came_after_the_checkpoint(tmp_path: Path) -> N
     ]
 
 
+def test_the_test_of_an_interrupted_run_is_made_anew(tmp_path: Path) -> None:
+    """Byte for byte the file of a run that was not stopped, whether or not the test had a row of its own."""
+    whole, stopped = tmp_path / "whole.csv", tmp_path / "stopped.csv"
+    log = CsvLog(whole)
+    for step in (10, 20):
+        log.log_metrics({"epoch": step // 10 - 1, "train/loss": float(step)}, step=step)
+    log.log_metrics({"epoch": 1, "test/loss": 0.5}, step=20)
+    for test_step in (10, 12):
+        log = CsvLog(stopped)
+        log.log_metrics({"epoch": 0, "train/loss": 10.0}, step=10)
+        log.log_metrics({"epoch": 0, "test/loss": 0.75}, step=test_step)
+        log = CsvLog(stopped, keep_until=12)
+        log.log_metrics({"epoch": 1, "train/loss": 20.0}, step=20)
+        log.log_metrics({"epoch": 1, "test/loss": 0.5}, step=20)
+        assert stopped.read_bytes() == whole.read_bytes()
+
+
 def test_a_new_run_starts_afresh(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     CsvLog(path).log_metrics({"train/loss": 1.0}, step=1)

@@ -69,6 +69,12 @@ def epoch_lines(text):
     return [line for line in text.splitlines() if line.startswith("epoch")]
 
 
+def test_an_epoch_without_validation_shows_none(tmp_path, capsys):
+    fit(tmp_path, Digits(), Progress(), max_epochs=4, check_val_every_n_epoch=2)
+    shown = ["val/" in line for line in epoch_lines(capsys.readouterr().out)]
+    assert shown == [False, True, False, True]
+
+
 def test_one_plain_line_an_epoch_with_that_epochs_figures(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     fit(tmp_path, Digits(), Progress())

@@ -173,6 +173,19 @@ def test_ctrl_c_once_tests_what_was_learnt(tmp_path: Path, stop_at: Any) -> None
     found = summary(tmp_path, "cut")
     assert found["status"] == "interrupted" and found["exit_code"] == 130
     assert 0 < found["metrics"]["test/accuracy"] <= 1
+    train(["resume=cut", f"paths.runs={tmp_path}"])  # the test of then leaves nothing behind
+    train([*SMALL, "test=true", f"paths.runs={tmp_path}", "name=whole"])
+    one, other = (next(tmp_path.glob(f"*/{name}/metrics.csv")).read_text() for name in ("whole", "cut"))
+    assert one == other
+
+
+def test_more_steps_end_as_a_run_of_that_many(tmp_path: Path) -> None:
+    """`trainer.max_steps` ended it within an epoch, which goes on where it was."""
+    overrides = [*SMALL, "scheduler=constant", f"paths.runs={tmp_path}"]
+    train([*overrides, "name=whole", f"trainer.max_steps={STEPS + 5}"])
+    train([*overrides, "name=cut", "trainer.max_steps=3"])
+    train(["resume=cut", f"paths.runs={tmp_path}", f"trainer.max_steps={STEPS + 5}"])
+    assert_same_end(tmp_path, "whole", "cut")
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_is_never_saved(tmp_path: Path) -> None:
@@ -242,6 +255,17 @@ def test_resume_best_keeps_a_best_that_is_not_beaten(tmp_path: Path, monkeypatch
     assert_same_end(tmp_path, "parent", "child")
 
 
+@pytest.mark.parametrize("key", ["trainer.max_epochs", "trainer.max_steps"])
+def test_what_a_run_that_is_over_advises_is_taken(key: str, tmp_path: Path) -> None:
+    """Of the default schedule, too, which was shaped for the length."""
+    runs = f"paths.runs={tmp_path}"
+    train([*SMALL, "scheduler=one_cycle", f"{key}=1", runs, "name=whole"])
+    with pytest.raises(NothingLeft, match=rf"raise {key}, and add scheduler.restart=true: one_cycle was shaped for"):
+        train(["resume=whole", runs])
+    train(["resume=whole", runs, f"{key}=2", "scheduler.restart=true"])
+    assert summary(tmp_path, "whole")["epochs" if key.endswith("epochs") else "steps"] == 2
+
+
 @pytest.mark.parametrize(
     ("limit", "said", "more"),
     [
@@ -256,7 +280,7 @@ def test_a_run_that_is_over_is_not_run_again(limit: str, said: str, more: list[s
     steps = summary(tmp_path, "whole")["steps"]
     with pytest.raises(NothingLeft, match=said):
         train(overrides)
-    train([*overrides, *more, "resume_allow=[trainer.max_steps]"])
+    train([*overrides, *more])
     assert summary(tmp_path, "whole")["steps"] > steps
 
 

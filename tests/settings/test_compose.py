@@ -152,7 +152,7 @@ def test_numbers() -> None:
 def test_one_key_of_a_section_that_is_off_turns_it_on() -> None:
     assert compose([]).callbacks.ema is None
     ema = compose(["callbacks.ema.decay=0.99"]).callbacks.ema
-    assert ema is not None and ema.model_dump() == {"decay": 0.99, "every_n_steps": 1, "start_step": 0}
+    assert ema is not None and ema.model_dump() == {"decay": 0.99, "every_n_steps": 1, "start_step": 0, "warm_up": True}
     assert compose(["callbacks.ema=true"]).callbacks.ema is not None
     assert compose(["callbacks=none", "callbacks.learning_rate.every_n_steps=5"]).callbacks.learning_rate is not None
 

@@ -119,6 +119,42 @@ def test_a_longer_run_under_a_shaped_schedule_needs_a_restart(runs: Runs, schedu
     assert runs.compose("resume=last", "trainer.max_epochs=8").trainer.max_epochs == 8
 
 
+@pytest.mark.parametrize("limit", ["trainer.max_epochs", "trainer.max_steps"])
+def test_a_restart_is_agreed_to_once(runs: Runs, limit: str) -> None:
+    """Neither what is stored, nor what an earlier version stored, lets a later resume pass."""
+    folder = runs.add("model=mlp", "scheduler=cosine", f"{limit}=10")
+    config = runs.compose(f"resume={folder}", f"{limit}=20", "scheduler.restart=true", "resume_allow=seed")
+    assert config.scheduler.restart and config.resume_allow == ["seed"]
+    for stored in (config.without_consents(), config):
+        (folder / "config.yaml").write_text(stored.to_yaml())
+        said = runs.refusals(f"resume={folder}", f"{limit}=40")
+        assert (
+            len(said) == 1 and said[0].startswith(f"command line: {limit}: 20 -> 40") and "scheduler.restart" in said[0]
+        )
+        assert runs.compose(f"resume={folder}").scheduler.restart is False
+    plain = config.without_consents()
+    assert (plain.scheduler.restart, plain.resume_allow) == (False, [])
+
+
+def test_steps_may_be_raised_or_left_open_where_nothing_follows_them(runs: Runs) -> None:
+    folder = runs.add("model=mlp", "scheduler=constant", "trainer.max_steps=10")
+    assert runs.compose(f"resume={folder}", "trainer.max_steps=20").trainer.max_steps == 20
+    assert runs.compose(f"resume={folder}", "trainer.max_steps=-1").trainer.max_steps == -1
+    folder = runs.add("model=mlp", "scheduler=cosine", "trainer.max_steps=10")
+    said = runs.refusals(f"resume={folder}", "trainer.max_steps=-1")
+    assert len(said) == 1 and "trainer.max_steps: 10 -> -1 is longer than cosine was shaped for" in said[0]
+
+
+def test_an_average_that_was_not_warmed_up_goes_on_so(runs: Runs) -> None:
+    """Runs of before `callbacks.ema.warm_up` do not have the key."""
+    folder = runs.add("model=mlp", "callbacks.ema.decay=0.9")
+    assert runs.compose(f"resume={folder}").callbacks.ema.warm_up is True
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text.replace("    warm_up: true\n", ""))
+    assert runs.compose(f"resume={folder}").callbacks.ema.warm_up is False
+    assert runs.compose(f"resume={folder}", "callbacks.ema.warm_up=true").callbacks.ema.warm_up is True
+
+
 def test_best_is_a_new_run_with_a_parent(runs: Runs) -> None:
     folder = runs.add("model=mlp", "name=parent")
     config = runs.compose("resume=best", "name=child")
