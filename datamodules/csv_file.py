@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from datamodules.image_files import ImageFiles
-from datamodules.sources.listing import Listing, list_csv
+from datamodules.sources.listing import Listing
+from datamodules.sources.tables import list_csv
 from settings.errors import UserError
 
 
@@ -58,7 +59,7 @@ class CsvFile(ImageFiles):
             cache_side=cache_side,
             group_by=group_by,
         )
-        self.folder = self.folder.parent
+        self.file, self.folder = self.folder, self.folder.parent
 
     def listed(self) -> Listing:
         """List the file.
@@ -66,9 +67,8 @@ class CsvFile(ImageFiles):
         Raises:
             UserError: there is no such file, or lines that cannot be understood.
         """
-        assert self.root is not None
-        if not self.root.is_file():
+        if not self.file.is_file():
             raise UserError(
                 f"data.root={self.root}: must be a CSV file with the columns file,label or file,label,split"
             )
-        return list_csv(self.root, several=self.target == "multilabels")
+        return list_csv(self.file, several=self.target == "multilabels")

@@ -9,7 +9,8 @@ from typing import Literal
 
 from datamodules.image_files import ImageFiles
 from datamodules.sources.archives import is_archive, unpacked
-from datamodules.sources.listing import Listing, list_folder
+from datamodules.sources.folders import list_folder
+from datamodules.sources.listing import Listing
 from settings.errors import UserError
 
 

@@ -18,15 +18,18 @@ from lightning.pytorch.utilities import rank_zero_only
 from datamodules import splits
 from datamodules.base import ImageDataModule
 from datamodules.sources.cache import PictureCache
-from datamodules.sources.checking import Seen, check_files, in_two_splits
+from datamodules.sources.checking import NOT_THERE, Seen, check_files, in_two_splits
 from datamodules.sources.files import FileSource
-from datamodules.sources.listing import Listing, label_set, matched, natural
+from datamodules.sources.folders import one_class_hint
+from datamodules.sources.listing import Listing, alike, label_set, look_alikes, matched, natural, summary
 from datamodules.sources.near import near_pairs
 from datamodules.sources.packed import PackedStrings
 from datamodules.sources.pictures import Refused, check_header
+from datamodules.sources.tables import nearest_files
 from datamodules.targets import images_of_classes
 from datamodules.targets import strata as strata_of
 from settings.errors import TooManyBadFiles, UserError
+from settings.paths import as_on_disk, nfc
 
 # Of ImageNet's training images, the usual for photos; weights bring their own.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -78,7 +81,7 @@ class ImageFiles(ImageDataModule):
         super().__init__(root=root, data_dir=data_dir)
         if root is None:
             raise UserError("data.root is needed: where the images are")
-        self.folder = root
+        self.folder = as_on_disk(root)
         self.channels = channels
         self.check = check
         self.near_duplicates = near_duplicates
@@ -119,28 +122,59 @@ class ImageFiles(ImageDataModule):
         reasons = [one.reason for one in seen]
         self._unreadable = {key: reason for key, reason in zip(listing.keys, reasons, strict=True) if reason}
         self._count = len(listing.keys)
-        if "train" in listing.splits and not self.for_scoring:
-            trained = {
-                name
-                for label, split, reason in zip(listing.labels, listing.splits, reasons, strict=True)
-                if split in ("train", "") and reason is None
-                for name in self._names(label)
-            }
-            for index, label in enumerate(listing.labels):
-                if not trained.issuperset(self._names(label)) and reasons[index] is None:
-                    reasons[index] = "class that train does not have"
+        supplied = {split for split in listing.splits if split}
+        if "train" in supplied and not self.for_scoring:
+            self._leave_out_strangers(listing, reasons)
         listing = listing.without(reasons)
         self._seen = [one for one, reason in zip(seen, reasons, strict=True) if reason is None]
         self._sizes = np.array([one.size for one in self._seen], dtype=np.int64)
         self.class_names = tuple(sorted({name for label in listing.labels for name in self._names(label)}, key=natural))
         if len(self.class_names) < (1 if self.for_scoring else 2):
             self.refuse_too_many_bad_files(self._unreadable)
+            hint = one_class_hint(listing.keys, self.folder, bool(supplied)) if listing.keys else ""
             raise UserError(
                 f"data.root={self.root}: {len(self.class_names)} class with readable images, and a net needs two to "
-                f"tell apart; {summary(listing.left_out) or 'nothing was left out'}"
+                f"tell apart; {summary(listing.left_out) or 'nothing was left out'}",
+                *([hint] if hint else []),
+            )
+        if emptied := supplied.difference(listing.splits):
+            self.refuse_too_many_bad_files(self._unreadable)
+            raise UserError(
+                f"data.root={self.root}: no image of {' and '.join(sorted(emptied))} can be used, "
+                f"and no other takes its place: {summary(listing.left_out)}"
+            )
+        if groups := look_alikes(self.class_names):
+            listing.notes.append(
+                "classes whose names look alike, each a class of its own: "
+                + "; ".join(" and ".join(map(repr, group)) for group in groups[:5])
             )
         self.listing = listing
         self.image_size = self._usual_size()
+
+    def _leave_out_strangers(self, listing: Listing, reasons: list[str | None]) -> None:
+        """Give a reason to images of classes that train does not have.
+
+        Raises:
+            UserError: a class has another spelling in train.
+        """
+        used: dict[str, set[str]] = {}
+        for label, split, reason in zip(listing.labels, listing.splits, reasons, strict=True):
+            if reason is None:
+                used.setdefault(split or "train", set()).update(self._names(label))
+        trained = used.get("train", set())
+        spelling = {alike(name): name for name in trained}
+        misspelt = [
+            f"data.root={self.root}: {split} has the class {name!r} where train has {spelling[alike(name)]!r}; "
+            "give them one name"
+            for split, names in used.items()
+            for name in sorted(names - trained, key=natural)
+            if alike(name) in spelling and spelling[alike(name)] not in names
+        ]
+        if misspelt:
+            raise UserError(*misspelt)
+        for index, label in enumerate(listing.labels):
+            if not trained.issuperset(self._names(label)) and reasons[index] is None:
+                reasons[index] = "class that train does not have"
 
     def sources(self) -> dict[str, FileSource]:
         """Return the splits that there are, those that are cut among them; says what was found."""
@@ -204,9 +238,11 @@ class ImageFiles(ImageDataModule):
         share = isinstance(self.max_bad_files, float)
         allowed = int(self.max_bad_files * self._count) if share else self.max_bad_files
         if len(bad) > allowed:
+            near = nearest_files(self.folder, [key for key, reason in bad.items() if reason == NOT_THERE])
             raise TooManyBadFiles(
                 f"{len(bad)} of {self._count} files cannot be read, and data.max_bad_files={self.max_bad_files} allows "
-                f"{allowed}: {summary(list(bad.items()))}"
+                f"{allowed}: {summary(bad.items())}",
+                *([f"nearest: {', '.join(near)}"] if near else []),
             )
 
     def _file_sources(self) -> list[FileSource]:
@@ -222,7 +258,9 @@ class ImageFiles(ImageDataModule):
             chosen = [split or "train" for split in chosen]
         if set(chosen) == {""}:
             shares = [("test", self.test_fraction), ("val", self.val_fraction)]
-            return splits.threshold(units, targets, shares, self.split_seed)
+            cut = splits.threshold(units, targets, shares, self.split_seed)
+            self._refuse_too_few_groups(units, cut, ["train", *(name for name, share in shares if share)])
+            return cut
         if "train" not in chosen:
             if self.for_scoring:
                 return chosen
@@ -236,11 +274,12 @@ class ImageFiles(ImageDataModule):
             cut = splits.threshold(own, targets[train], [("val", self.val_fraction)], self.split_seed)
             for number, split in zip(train, cut, strict=True):
                 chosen[number] = split
+            self._refuse_too_few_groups(own, cut, ["train", "val"])
         return chosen
 
     def _units(self, listing: Listing) -> list[str]:
         if self.group_by is None:
-            return list(listing.keys)
+            return [nfc(key) for key in listing.keys]
         groups = [matched(self.group_by, key, "group") for key in listing.keys]
         if not any(groups):
             raise UserError(
@@ -249,7 +288,23 @@ class ImageFiles(ImageDataModule):
         alone = groups.count(None)
         if alone:
             listing.notes.append(f"data.group_by is not found in {alone} paths; each of them is a group of its own")
-        return [key if group is None else f"group {group}" for key, group in zip(listing.keys, groups, strict=True)]
+        return [
+            nfc(key) if group is None else f"group {group}" for key, group in zip(listing.keys, groups, strict=True)
+        ]
+
+    def _refuse_too_few_groups(self, units: Sequence[str], cut: Sequence[str], wanted: Sequence[str]) -> None:
+        """Groups are not torn, so a split may get none of them."""
+        lacking = [split for split in wanted if split not in cut]
+        if self.group_by is None or self.for_scoring or not lacking:
+            return
+        groups = list(dict.fromkeys(units))
+        raise UserError(
+            f"data.group_by={self.group_by.pattern}: groups in {len(units)} files: {len(groups)} "
+            f"({', '.join(groups[:3])}{', ...' if len(groups) > 3 else ''}), and none is left for "
+            f"{' and '.join(lacking)}",
+            "groups that are smaller, or folders (or a CSV column) that say the split, go further; "
+            "another data.split_seed may, too",
+        )
 
     def _refuse_torn_groups(self, units: list[str], chosen: list[str]) -> None:
         if self.group_by is None:
@@ -323,17 +378,6 @@ class ImageFiles(ImageDataModule):
         """Where what was found out about the files is kept."""
         place = hashlib.blake2b(str(self.root).encode(), digest_size=8).hexdigest()
         return self.data_dir / "checked" / f"{place}{ending}"
-
-
-def summary(left_out: list[tuple[str, str]]) -> str:
-    """Say how many were left out for each reason, with up to three names: `2 .heic (a.heic, b.heic)`."""
-    reasons: dict[str, list[str]] = {}
-    for key, reason in left_out:
-        reasons.setdefault(reason, []).append(key)
-    return ", ".join(
-        f"{len(keys)} {reason} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
-        for reason, keys in reasons.items()
-    )
 
 
 @rank_zero_only

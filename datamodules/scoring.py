@@ -15,6 +15,7 @@ from datamodules.loading import batch_loader
 from datamodules.sources.pictures import BrokenImage
 from datamodules.sources.source import Source
 from settings.errors import UserError
+from settings.paths import nfc
 
 Prepare = Callable[[torch.Tensor], torch.Tensor]
 """uint8 ``(B, C, H, W)`` -> uint8 ``(B, V, channels, size, size)``."""
@@ -207,8 +208,8 @@ class ScoredImages:
                 arrays not at all.
         """
         if same_data:
-            keys = set(trained)
-            return [index for index, key in enumerate(self.keys) if key in keys]
+            keys = set(map(nfc, trained))
+            return [index for index, key in enumerate(self.keys) if nfc(key) in keys]
         if self.in_memory or folder is None:
             return []
         own: dict[int, list[int]] = {}
@@ -234,9 +235,10 @@ def _digest(path: Path) -> bytes:
 def map_classes(found: Sequence[str], known: Sequence[str]) -> list[int | None]:
     """Return for each class of the data its place among those that a net knows, by name; None where it has none.
 
-    A name is itself first; else capital letters and what is neither letter nor digit make no difference, so that the
-    folder `t-shirt_top` is the class "T-shirt/top", where that is clear.
+    A name is itself first, in either Unicode form; else capital letters and what is neither letter nor digit make no
+    difference, so that the folder `t-shirt_top` is the class "T-shirt/top", where that is clear.
     """
+    found, known = [nfc(name) for name in found], [nfc(name) for name in known]
     loose: dict[str, list[int]] = {}
     for place, name in enumerate(known):
         loose.setdefault(_loose(name), []).append(place)
@@ -244,7 +246,7 @@ def map_classes(found: Sequence[str], known: Sequence[str]) -> list[int | None]:
     places: list[int | None] = []
     for name in found:
         if name in taken:
-            places.append(list(known).index(name))
+            places.append(known.index(name))
             continue
         close = [place for place in loose.get(_loose(name), []) if known[place] not in taken]
         places.append(close[0] if len(close) == 1 else None)

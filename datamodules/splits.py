@@ -11,6 +11,7 @@ import torch
 
 from datamodules.randomness import key
 from settings.errors import UserError
+from settings.paths import nfc
 
 
 def assign(keys: Sequence[str], targets: torch.Tensor, fraction: float, split_seed: int) -> torch.Tensor:
@@ -93,7 +94,7 @@ def sample(keys: Sequence[str], targets: torch.Tensor, count: int, split_seed: i
 
 def hash_order(keys: Sequence[str], purpose: str, split_seed: int) -> torch.Tensor:
     """Return int64 ``(N,)``: the indices of ``keys`` in the order of their keyed hash."""
-    hashes = np.array([key(split_seed, purpose, name) for name in keys], dtype=np.int64)
+    hashes = np.array([key(split_seed, purpose, nfc(name)) for name in keys], dtype=np.int64)
     return torch.from_numpy(np.argsort(hashes, kind="stable"))
 
 
@@ -118,8 +119,9 @@ def threshold(
 ) -> list[str]:
     """Put each image by the hash of its unit alone: a new file never moves an old one.
 
-    A class with at least three units has one in every split: where the hashes give none, the unit that is nearest
-    to the split moves. Only there, in classes of a few images, can a new file move an old one.
+    A class with at least three units has one in every split, one with fewer has one in training: where the hashes give
+    none, the unit that is nearest to the split moves. Only there, in classes of a few images, can a new file move an
+    old one.
 
     Args:
         units: what must not be torn apart: the file's key, or a group's.
@@ -138,12 +140,12 @@ def threshold(
     for unit, target in zip(units, targets.tolist(), strict=True):
         members.setdefault(target, {})[unit] = None
     for own in members.values():
-        if len(own) < len(names):
-            continue
         for index, name in enumerate(names):
+            if len(own) < len(names) and name != "train":
+                continue
             taken = [chosen[unit] for unit in own]
             if name not in taken:
                 middle = (float(ends[index - 1]) if index else 0.0) / 2 + float(ends[index]) / 2
-                spare = [unit for unit in own if taken.count(chosen[unit]) > 1]
+                spare = [unit for unit in own if taken.count(chosen[unit]) > 1 or len(own) < len(names)]
                 chosen[min(spare, key=lambda unit: (abs(position[unit] - middle), unit))] = name
     return [chosen[unit] for unit in units]

@@ -12,6 +12,7 @@ from engine.process_group import Members
 from engine.run_folder import RunRecord
 from models.checkpoint import CARD, read_checkpoint
 from settings.errors import NothingLeft, UserError
+from settings.paths import nfc
 from settings.runs import in_use, read_summary
 from settings.schema import schedules
 from settings.whole_file import writing
@@ -157,7 +158,8 @@ def _time_left(state: dict[str, Any], limit: Any) -> bool:
 
 def _other_classes(path: Path, before: Sequence[str] | None, now: Sequence[str]) -> list[str]:
     """What differs; `resume_allow` cannot permit it, because the labels would mean other classes."""
-    if before is None or list(before) == list(now):
+    before = None if before is None else [nfc(name) for name in before]
+    if before is None or before == list(now):
         return []
     missing, extra = [name for name in before if name not in now], [name for name in now if name not in before]
     parts = [

@@ -14,6 +14,7 @@ from models.build import build_net
 from models.checkpoint import CARD, read_checkpoint
 from models.weights import net_tensors
 from settings.errors import UserError
+from settings.paths import nfc
 from settings.preprocessing import Preprocessing
 from settings.run_names import checkpoint_of, find_run, runs_folder
 
@@ -104,7 +105,7 @@ def load_run(path: str | Path, *, runs: str | Path | None = None) -> LoadedRun:
     return LoadedRun(
         net=net.eval(),
         preprocessing=preprocessing,
-        class_names=tuple(about["class_names"]),
+        class_names=tuple(nfc(name) for name in about["class_names"]),
         checkpoint=about,
     )
 

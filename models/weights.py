@@ -19,6 +19,7 @@ from models.lora import merged
 from models.matching import Mismatch, WeightsReport, adapted, match_by_order, without_prefix
 from models.stages import stages
 from settings.errors import UserError
+from settings.paths import nfc
 from settings.run_names import checkpoint_of
 from settings.weight_files import is_file, locate
 
@@ -76,8 +77,8 @@ def load_file_into(
             f"{file} holds no tensors that a net could have; its keys are {', '.join(map(str, stored))[:200]}"
         )
     about = stored.get(CARD)
-    before = about.get("class_names") if isinstance(about, Mapping) else None
-    classes = (before, class_names) if before and class_names and list(before) != list(class_names) else None
+    before = [nfc(name) for name in about.get("class_names") or ()] if isinstance(about, Mapping) else []
+    classes = (before, class_names) if before and class_names and before != list(class_names) else None
     return load_tensors(net, tensors, origin=str(file), by_order=by_order, classes=classes)
 
 

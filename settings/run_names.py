@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from settings.errors import UserError, nearest
-from settings.paths import ROOT
+from settings.paths import ROOT, as_on_disk, nfc
 from settings.runs import all_runs, has_checkpoint, identity, in_use, read_summary, rooted, started
 
 MARKS = ("config.yaml", "summary.json", "metrics.csv", "checkpoints")
@@ -138,7 +138,7 @@ def resumed_folder(*, resume: str, name: str | None, runs: Path, kind: str) -> P
         own = identity(name)
         if own is None:
             raise UserError("resume=auto needs to know which run it is: add name=ID")
-        folder = runs / kind / own
+        folder = as_on_disk(runs / kind / own)
         return folder if has_checkpoint(folder) else None
     if resume.lower() in ("last", "true", "best"):
         return _last_run(runs, best=resume == "best")
@@ -169,9 +169,9 @@ def _named(word: str, runs: Path) -> list[Path]:
         return []
     path = Path(word).expanduser()
     for base in dict.fromkeys((Path.cwd(), ROOT, runs)):
-        if found := _at(base / path):
+        if found := _at(as_on_disk(base / path)):
             return found
-    return [_resolved(folder) for folder in all_below(runs) if folder.name == word]
+    return [_resolved(folder) for folder in all_below(runs) if nfc(folder.name) == nfc(word)]
 
 
 def _meant(part: str, runs: Path, *, newest: bool) -> list[Path]:
@@ -180,7 +180,7 @@ def _meant(part: str, runs: Path, *, newest: bool) -> list[Path]:
         raise UserError("a name is empty; lists are written A,B,C")
     found = _named(part, runs)
     if len(found) > 1:
-        if all(folder.name == part for folder in found):
+        if all(nfc(folder.name) == nfc(part) for folder in found):
             raise UserError(f"{len(found)} runs have this name: {', '.join(str(one) for one in found[:4])}")
         return [_newest(part, found)] if newest else found
     if not found and _WILD & set(part):

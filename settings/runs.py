@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from settings.errors import UserError
-from settings.paths import ROOT
+from settings.paths import ROOT, as_on_disk
 
 
 def rooted(path: str | Path) -> Path:
     """A path of the configuration as an absolute one: `~` is the home folder, relative means the project's root."""
-    return ROOT / Path(path).expanduser()
+    return as_on_disk(ROOT / Path(path).expanduser())
 
 
 def identity(name: str | None) -> str | None:
@@ -89,7 +89,7 @@ def new_folder(runs: Path, kind: str, name: str | None, *, reuse: bool) -> Path:
         reuse: take an existing folder that holds no checkpoint (`resume=auto` after a kill before the first save).
     """
     own = identity(name)
-    folder = runs / kind / (own or f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{secrets.token_hex(3)}")
+    folder = as_on_disk(runs / kind / (own or f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{secrets.token_hex(3)}"))
     if folder.is_dir() and own and not (reuse and not has_checkpoint(folder)):
         raise UserError(f"name={own}: the run {folder} exists; go on with it by resume=auto, or choose another name")
     try:

@@ -16,6 +16,7 @@ from datamodules.sources.near import perceptual_hash
 from datamodules.sources.pictures import FORBIDDEN, Refused, check_header, read_picture
 from settings.whole_file import write_text
 
+NOT_THERE = "not there"
 Level = Literal["auto", "full", "quick", "off"]
 DEPTH = {"off": 0, "quick": 1, "full": 2}
 FULL_UP_TO = 2 * 1024**3  # bytes that `auto` reads whole
@@ -68,7 +69,7 @@ def check_files(folder: Path, keys: Sequence[str], *, level: Level, memory: Path
             if complete or before.reason:
                 return before
         path, look = folder / key, ""
-        reason = "not there" if size < 0 else None
+        reason = NOT_THERE if size < 0 else None
         if reason is None and depth:
             try:
                 if depth == 2:

@@ -10,6 +10,7 @@ from datamodules.sources.cache import Kept, PictureCache
 from datamodules.sources.packed import PackedStrings
 from datamodules.sources.pictures import REASONS, BrokenImage, Refused, Shrink, read_picture
 from datamodules.targets import strata as strata_of
+from settings.paths import nfc
 
 
 class FileSource:
@@ -109,5 +110,5 @@ class FileSource:
         digest = hashlib.blake2b(digest_size=16)
         digest.update(self.targets.contiguous().numpy().data)
         digest.update(np.ascontiguousarray(self.sizes).data)
-        digest.update("\n".join(self.keys).encode())
+        digest.update("\n".join(map(nfc, self.keys)).encode())
         return digest.hexdigest()

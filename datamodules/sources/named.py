@@ -9,9 +9,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datamodules.sources.listing import COLUMNS, natural
+from datamodules.sources.listing import natural
 from datamodules.sources.pictures import endings
+from datamodules.sources.tables import COLUMNS, found_as
 from settings.errors import UserError, nearest
+from settings.paths import as_on_disk
 
 TABLES = (".csv", ".tsv")
 LISTS = (".txt", ".lst", ".list")
@@ -88,8 +90,11 @@ def find_images(words: str) -> NamedImages:
 
 
 def _at_home(text: str) -> Path:
-    """A path whose `~` is the home folder; `~name` is a name like any other."""
-    return Path(text).expanduser() if text == "~" or text.startswith("~/") else Path(text)
+    """A path as it is on the disk, whose `~` is the home folder; `~name` is a name like any other."""
+    try:
+        return as_on_disk(Path(text).expanduser() if text == "~" or text.startswith("~/") else Path(text))
+    except ValueError:  # a name that no file can have
+        return Path(text)
 
 
 def _add_folder(found: NamedImages, folder: Path, seen: set[tuple[int, int]]) -> None:
@@ -127,7 +132,7 @@ def _add_glob(found: NamedImages, pattern: str) -> None:
 def _add_listed(found: NamedImages, listed: Iterable[tuple[int, str]], folder: Path) -> None:
     for line, name in listed:
         if name.strip():
-            found.add(name, str(folder / _at_home(name)))
+            found.add(name, str(folder / found_as(folder, str(_at_home(name)))))
         else:
             found.add("", "", f"line {line} names no file")
 

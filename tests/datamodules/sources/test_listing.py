@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from datamodules import splits
-from datamodules.sources.listing import list_csv, list_folder, natural
+from datamodules.sources.folders import list_folder
+from datamodules.sources.listing import natural
 from datamodules.sources.packed import PackedStrings
+from datamodules.sources.tables import list_csv
 from settings.errors import UserError
 
 
