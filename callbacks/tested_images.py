@@ -7,6 +7,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from models.analysis.class_scores import HardImage
+from models.normalisation import before_normalising
 
 if TYPE_CHECKING:
     from models.tasks.base import Task
@@ -86,8 +87,3 @@ class CollectTested(Callback):
         self._labels = [labels for part in parts for labels in part[0]]
         self._hard = [hard for part in parts for hard in part[1]]
         self.count = sum(part[2] for part in parts)
-
-
-def before_normalising(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Images uint8 (..., C, H, W) of normalised float ones; mean and std are (C, 1, 1)."""
-    return ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)

@@ -22,7 +22,7 @@ from datamodules import splits
 from datamodules.batch import Operation, build_recipe
 from datamodules.image import build_image_recipe, is_per_image
 from datamodules.loading import WORKER_TIMEOUT, EvaluationBatches, Padded, TrainBatches, batch_loader
-from datamodules.randomness import generator, key
+from datamodules.randomness import generator, key, permutation
 from datamodules.sources.arrays import ArraySource
 from datamodules.sources.per_image import PerImage, changed
 from datamodules.sources.source import Source
@@ -357,6 +357,10 @@ class ImageDataModule(lightning.LightningDataModule):
         count = len(self.splits["train"])
         chosen = torch.linspace(0, count - 1, min(images, count)).round().long()
         return self.drawn_batches(chosen, draws=draws), self.operations
+
+    def first_images(self, count: int) -> torch.Tensor:
+        """Return the places of the training images that a run of this seed sees first, int64."""
+        return permutation(len(self.splits["train"]), seed=self.seed, epoch=0)[:count]
 
     def drawn_batches(self, chosen: torch.Tensor, *, draws: int) -> list[Batch]:
         """Return the training images at ``chosen`` as they are evaluated, then once a draw, before normalisation."""

@@ -6,16 +6,22 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from datamodules.distortions import Condition, conditions
 from datamodules.loading import batch_loader
+from datamodules.randomness import generator
 from datamodules.sources.pictures import BrokenImage
 from datamodules.sources.source import Source
-from settings.errors import UserError
+from datamodules.splits import subset
+from datamodules.views import cut_views
+from settings.errors import UserError, nearest
 from settings.paths import nfc
+from settings.preprocessing import Preprocessing
 
 Prepare = Callable[[torch.Tensor], torch.Tensor]
 """uint8 ``(B, C, H, W)`` -> uint8 ``(B, V, channels, size, size)``."""
@@ -80,6 +86,7 @@ class ScoredImages:
             raise UserError(f"split={lacking[0]}: there are no such images; there is {', '.join(data.splits)}, all")
         self.in_memory: bool = data.in_memory
         self._data = data
+        self.places = list(places)
         self.channels = channels
         self.workers = workers
         self.keys: list[str] = []
@@ -107,6 +114,28 @@ class ScoredImages:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @staticmethod
+    def cutting(
+        *, views: str, preprocessing: Preprocessing, crop_fraction: float | None, scales: Sequence[float]
+    ) -> Prepare:
+        """What cuts the views of a batch as a net reads them, see `cut_views`."""
+        return partial(cut_views, name=views, preprocessing=preprocessing, crop_fraction=crop_fraction, scales=scales)
+
+    @staticmethod
+    def conditions(**wanted: Any) -> list[Condition]:
+        """What is done to images to see how far accuracy falls, see `distortions.conditions`."""
+        return conditions(**wanted)
+
+    def part(self, count: int) -> torch.Tensor:
+        """About so many images over the classes as they are, int64 indices; 0 means all."""
+        share = min(1.0, count / len(self)) if count else 1.0
+        return subset(self.keys, self.targets, fraction=share).nonzero()[:, 0]
+
+    @staticmethod
+    def starts(keys: Sequence[str], shape: Sequence[int], *, seed: int) -> torch.Tensor:
+        """Where an attack starts at each image, uniform in 0 to 1, ``(B, *shape)``: by seed and key alone."""
+        return torch.stack([torch.rand(tuple(shape), generator=generator(seed, "attack", key)) for key in keys])
 
     def batches(
         self,
@@ -219,6 +248,38 @@ class ScoredImages:
         sizes = {_size(path) for path in (folder / key for key in trained)} if theirs else set()
         alike = [index for size in sizes & set(own) for index in own[size]]
         return sorted(index for index in alike if _digest(Path(self.paths[index])) in theirs)
+
+
+def scored_images(data: Any, split: str, *, known: Sequence[str], channels: int, skip: bool) -> ScoredImages:
+    """Map the data's classes to a net's by name, and take the images of a split.
+
+    Args:
+        data: a data module that is set up.
+        split: its name, or `all`.
+        known: the classes of the net.
+        channels: that files are read with.
+        skip: leave images of other classes out.
+
+    Raises:
+        UserError: the data lack the split, or have classes that the net does not know.
+    """
+    places = map_classes(data.class_names, known)
+    refuse_strangers(data.class_names, places, known, skip=skip)
+    splits = list(data.splits) if split == "all" else [split]
+    return ScoredImages(data, splits, places=places, channels=channels, workers=data.num_workers)
+
+
+def refuse_strangers(found: Sequence[str], places: Sequence[int | None], known: Sequence[str], *, skip: bool) -> None:
+    """Raise UserError where the data have classes without a place among the net's, which `skip` permits for some."""
+    strangers = [name for name, place in zip(found, places, strict=True) if place is None]
+    if not strangers or (skip and len(strangers) < len(places)):
+        return
+    shown = [f"{name!r}" + (f" (nearest: {close[0]})" if (close := nearest(name, known)) else "") for name in strangers]
+    raise UserError(
+        f"the data have {len(strangers)} classes that the net does not know: {', '.join(shown[:6])}",
+        f"it knows {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}",
+        *(["unknown=skip leaves their images out"] if len(strangers) < len(places) else []),
+    )
 
 
 def _size(path: Path) -> int:

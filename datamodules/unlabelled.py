@@ -1,15 +1,16 @@
 """Images without labels, for prediction: read and fitted as evaluation does it, and a file that fails tells why."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from datamodules.loading import EvaluationBatches, batch_loader
+from datamodules.sources.named import NamedImages
 from datamodules.sources.pictures import MAX_PIXELS, Refused, read_picture
-from datamodules.transforms import fit_to
+from datamodules.transforms import fit_to, normalise, unfit_mask
 from settings.preprocessing import Preprocessing
 
 
@@ -32,14 +33,37 @@ class UnlabelledImages:
 
     Args:
         paths: the files.
+        names: each as it was written, which a row of predictions is called.
+        passed_over: what lies beside them and is not meant: reason -> names.
         reasons: what is known to be wrong with each already, None where it is to be read.
         preprocessing: size and channels to bring them to.
     """
 
-    def __init__(self, *, paths: Sequence[str], reasons: Sequence[str | None], preprocessing: Preprocessing) -> None:
+    def __init__(
+        self,
+        *,
+        paths: Sequence[str],
+        reasons: Sequence[str | None],
+        preprocessing: Preprocessing,
+        names: Sequence[str] = (),
+        passed_over: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self.paths = paths
+        self.names = names or paths
         self.reasons = reasons
+        self.passed_over = passed_over or {}
         self.preprocessing = preprocessing
+
+    @classmethod
+    def of(cls, found: NamedImages, preprocessing: Preprocessing) -> "UnlabelledImages":
+        """The files that a user names."""
+        return cls(
+            paths=found.paths,
+            reasons=found.reasons,
+            names=found.names,
+            passed_over=found.passed_over,
+            preprocessing=preprocessing,
+        )
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -65,6 +89,30 @@ class UnlabelledImages:
         none = torch.empty(0, self.preprocessing.channels, side, side, dtype=torch.uint8)
         return PictureBatch(torch.stack(images) if images else none, reasons, sizes)
 
+    def batches(self, *, batch_size: int, num_workers: int) -> Iterator[PictureBatch]:
+        """Yield all files in their order, whatever the number of worker processes (0: this one reads)."""
+        batches = EvaluationBatches(size=len(self), local_batch_size=batch_size, rank=0, world=1)
+        yield from batch_loader(self, batches, workers=num_workers)
+
+    def normalised(self, images: torch.Tensor) -> torch.Tensor:
+        """Float32 of uint8 images of a batch, as a net reads them."""
+        return normalise(images, self.preprocessing)
+
+    def unfit(self, mask: torch.Tensor, height: int, width: int, *, outside: int) -> torch.Tensor:
+        """Lay a mask of the net's pixels back over its picture, see `unfit_mask`."""
+        return unfit_mask(mask, height, width, self.preprocessing, outside=outside)
+
+    def spread(self, most: int, *, originals: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Read up to so many files, evenly spread; those that fail are left out.
+
+        Returns:
+            uint8 ``(R, channels, image_size, image_size)``, and if asked for the same at their own sizes.
+        """
+        chosen = torch.linspace(0, len(self) - 1, min(len(self), most)).round().long()
+        fitted, reasons, _ = self[chosen]
+        read = [self.paths[k] for k, reason in zip(chosen.tolist(), reasons, strict=True) if reason is None]
+        return fitted, [read_picture(Path(path), self.preprocessing.channels) for path in read if originals]
+
     def _read(self, path: Path) -> tuple[torch.Tensor, tuple[int, int]]:
         _refuse_what_is_no_file(path)
         image = read_picture(path, self.preprocessing.channels)
@@ -72,12 +120,6 @@ class UnlabelledImages:
         if self.preprocessing.resize**2 * long / short > MAX_PIXELS:  # before the centre is cut out of it
             raise Refused(f"too narrow: {image.shape[-1]} x {image.shape[-2]} pixels")
         return fit_to(image[None], self.preprocessing)[0], (image.shape[-2], image.shape[-1])
-
-
-def picture_batches(images: UnlabelledImages, *, batch_size: int, num_workers: int) -> Iterator[PictureBatch]:
-    """Yield all files in their order, whatever the number of worker processes (0: this one reads)."""
-    batches = EvaluationBatches(size=len(images), local_batch_size=batch_size, rank=0, world=1)
-    yield from batch_loader(images, batches, workers=num_workers)
 
 
 def _refuse_what_is_no_file(path: Path) -> None:

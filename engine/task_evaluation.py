@@ -9,13 +9,20 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from callbacks.tested_images import CollectTested
-from engine.run_folder import RunRecord
+from engine.data_and_task import build_task, load_data
+from engine.run_folder import RunRecord, results_folder
+from engine.scored_runs import Member, output_folder
 from engine.trainer import quieten
 from models.analysis.class_scores import class_scores, confusion, label_scores
+from models.checkpoint import read_checkpoint
 from reports import charts, page
 from reports.figures import record_figure
 from reports.report import title
 from reports.terminal import print_table
+from settings.commands.evaluate import Evaluation, data_config
+from settings.errors import UserError
+from settings.preprocessing import Preprocessing
+from settings.run_names import checkpoint_of
 
 if TYPE_CHECKING:
     from models.tasks.base import Task
@@ -139,4 +146,57 @@ def _classes(record: RunRecord, counts: Tensor | None, task: "Task", per_class: 
         page.pictures({"confusion matrix": matrix}),
         page.class_table(per_class, of=task.counts_of),
         page.confusions_table(counts, task.class_names, of=task.counts_of),
+    )
+
+
+def evaluate_other(job: Evaluation, members: Sequence[Member], processes: Any) -> dict[str, float]:
+    """Score a run of another task by the task's own metrics.
+
+    Raises:
+        UserError: what only a classification can be asked for; or data that do not fit.
+    """
+    member = members[0]
+    name = member.run.checkpoint["task"]
+    asked = {
+        "run": len(members) > 1,
+        "views": job.views != "centre",
+        **{key: bool(getattr(job, key)) for key in ("corruptions", "attack", "curves", "shortcut")},
+        "torchrun": processes.world > 1,
+    }
+    if refused := [key for key, wanted in asked.items() if wanted]:
+        raise UserError(f"{', '.join(refused)}: not for task={name}, whose single run is scored in one process")
+    config = data_config(member.run.checkpoint["config"], job.data)
+    config.model.weights, config.trainer.compile = "none", False  # the checkpoint has the weights
+    data = load_data(config, for_scoring=job.other_data)
+    if tuple(data.class_names) != tuple(member.run.class_names):
+        raise UserError(f"the data have the classes {', '.join(data.class_names)}; the run knows others")
+    preprocessing = Preprocessing.from_dict(member.run.checkpoint["preprocessing"])
+    feeding = {**config.data.feeding_arguments(), "batch_size": job.batch_size or config.data.batch_size}
+    data.configure(seed=config.seed, preprocessing=preprocessing, **feeding)
+    data.setup()
+    if job.split not in data.splits:
+        raise UserError(f"split={job.split}: there are no such images; there is {', '.join(data.splits)}")
+    task = build_task(config, data, preprocessing)
+    task.load_state_dict(read_checkpoint(checkpoint_of(member.path))["state_dict"])
+    if job.thresholds == "tuned":
+        task.use_calibration(member.run.checkpoint["calibration"])
+    data.splits["test"] = data.splits[job.split]
+    arguments = {**config.trainer.computing_arguments(), "devices": 1, "num_nodes": 1, "strategy": "auto"}
+    if job.device != "auto":
+        arguments["accelerator"] = job.device
+    return evaluate_task(
+        results_folder(output_folder(job, members)),
+        task,
+        data,
+        split=job.split,
+        arguments=arguments,
+        facts={
+            "run": member.name,
+            "task": name,
+            **({"thresholds": member.run.thresholds()} if job.thresholds == "tuned" else {}),
+            "data": {"name": config.data.name},
+            "data_fingerprint": data.fingerprint(),
+            "preprocessing": preprocessing.to_dict(),
+        },
+        command=job.command,
     )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from models.load import LoadedRun
+from models.normalisation import Normalise
 from settings.errors import UserError
 from settings.preprocessing import Preprocessing
 
@@ -41,26 +42,20 @@ class PreparedNet(nn.Module):
         inside: a key of `INSIDE`.
     """
 
-    scale: Tensor
-    bias: Tensor
-
     def __init__(self, net: nn.Module, preprocessing: Preprocessing, *, inside: str) -> None:
         super().__init__()
         self.net = net
         self.inside = inside
         self.size, self.short = preprocessing.image_size, preprocessing.resize
         self.interpolation = preprocessing.interpolation
-        means = torch.tensor(preprocessing.mean, dtype=torch.float64)
-        stds = torch.tensor(preprocessing.std, dtype=torch.float64)
-        self.register_buffer("scale", (1 / (255 * stds)).float().view(-1, 1, 1))  # (C, 1, 1)
-        self.register_buffer("bias", (-means / stds).float().view(-1, 1, 1))
+        self.normalise = Normalise(preprocessing)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of a batch."""
         if self.inside == "resize":
             images = self._fitted(images)
         if self.inside != "none":
-            images = torch.addcmul(self.bias, images.to(torch.float32), self.scale)
+            images = self.normalise(images)
         return self.net(images)
 
     def _fitted(self, images: Tensor) -> Tensor:

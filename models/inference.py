@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from models.normalisation import Normalise
+from settings.preprocessing import Preprocessing
+
 if TYPE_CHECKING:
     from models.load import LoadedRun
 
@@ -26,22 +29,17 @@ class Classifier(nn.Module):
 
     Args:
         net: maps normalised images (B, C, S, S) to logits (B, K).
-        mean: of the normalisation, in [0, 1], a number a channel.
-        std: likewise.
+        preprocessing: how its images are normalised.
         precision: as `trainer.precision` has it; what the net was tested with.
         channels_last: keep images in NHWC memory order.
         order: for each class of the output its place in the net's own order; None leaves it.
     """
 
-    scale: Tensor
-    bias: Tensor
-
     def __init__(
         self,
         *,
         net: nn.Module,
-        mean: Sequence[float],
-        std: Sequence[float],
+        preprocessing: Preprocessing,
         precision: str | int = "32-true",
         channels_last: bool = False,
         order: Sequence[int] | None = None,
@@ -52,10 +50,7 @@ class Classifier(nn.Module):
         self.precision = str(precision)
         if self.precision in WHOLE:
             self.net.to(WHOLE[self.precision])
-        # As the data's side does it, in one multiplication and one addition: pixels of the run give the run's numbers.
-        means, stds = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
-        self.register_buffer("scale", (1 / (255 * stds)).float().view(-1, 1, 1), persistent=False)
-        self.register_buffer("bias", (-means / stds).float().view(-1, 1, 1), persistent=False)
+        self.normalise = Normalise(preprocessing)
         self.order = None if order is None else list(order)
         self.eval()
 
@@ -66,8 +61,7 @@ class Classifier(nn.Module):
         order = None if class_names is None else [run.class_names.index(name) for name in class_names]
         return cls(
             net=run.net,
-            mean=run.preprocessing.mean,
-            std=run.preprocessing.std,
+            preprocessing=run.preprocessing,
             precision=trainer.get("precision", "32-true"),
             channels_last=bool(trainer.get("channels_last")),
             order=order if order != list(range(len(run.class_names))) else None,
@@ -75,8 +69,7 @@ class Classifier(nn.Module):
 
     def logits(self, images: Tensor) -> Tensor:
         """Logits (B, K) of images (B, C, S, S): uint8, or float in [0, 1], through which gradients flow."""
-        pixels = images.float() if images.dtype == torch.uint8 else images.float() * 255
-        normalised = torch.addcmul(self.bias, pixels, self.scale)
+        normalised = self.normalise(images if images.dtype == torch.uint8 else images.float() * 255)
         if self.channels_last:
             normalised = normalised.contiguous(memory_format=torch.channels_last)
         if self.precision in WHOLE:

@@ -44,6 +44,16 @@ class Preprocessing:
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive; got {self.std}")
 
+    @property
+    def scale(self) -> tuple[float, ...]:
+        """What normalising multiplies pixels of 0 to 255 by, a number a channel: 1 / (255 std)."""
+        return tuple(1 / (255 * one) for one in self.std)
+
+    @property
+    def bias(self) -> tuple[float, ...]:
+        """What normalising adds after that, a number a channel: -mean / std."""
+        return tuple(-mean / std for mean, std in zip(self.mean, self.std, strict=True))
+
     def to_dict(self) -> dict[str, Any]:
         """Give plain values (tuples as lists) that YAML, JSON and a weights-only checkpoint can hold."""
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}

@@ -14,7 +14,9 @@ from PIL import Image
 
 from datamodules.transforms import normalise
 from engine.data_and_task import build_data
-from explore import LOOK, explore, recipe_text, run, train_line
+from engine.looks.augment import recipe_text
+from engine.looks.results import train_line
+from explore import explore, looks, run
 from models.build import build_net
 from settings.commands.explore import compose_jobs, format_help
 from settings.commands.keys import keys_of
@@ -41,7 +43,7 @@ def test_help_names_topics_and_keys_without_a_heavy_import():
     assert result.returncode == 0, result.stderr
     page, _, modules = result.stdout.rpartition("modules:")
     assert not {"torch", "hydra", "pydantic", "matplotlib"} & set(modules.split())
-    assert list(LOOK) == list(TOPICS)
+    assert list(looks()) == list(TOPICS)
     for name, topic in TOPICS.items():
         assert f"  do={name} " in page
         assert all(f"    {key} " in page for key in [*keys_of(topic), "output"])

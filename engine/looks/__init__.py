@@ -1,0 +1,1 @@
+"""What `explore.py` looks at before training: a file a topic, each with a function `look`."""
