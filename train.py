@@ -43,12 +43,13 @@ def run(config: "RunConfig") -> dict[str, float]:
 def fit_and_test(config: "RunConfig", members: "Members") -> dict[str, float]:
     """What each process does: data -> net and task -> trainer -> fit -> test of the best checkpoint -> record."""
     from engine.data_and_task import build_data, build_task, choose_precision
+    from engine.loggers import build_loggers
     from engine.memory import keep_freed_memory
     from engine.resume import find_start
     from engine.run_folder import recording
     from engine.run_start import facts, keep_inputs, run_folder, show_stages
     from engine.test_best import fit, score_best
-    from engine.trainer import build_loggers, build_training
+    from engine.trainer import build_training
 
     keep_freed_memory()
     with members.one_first():
@@ -78,7 +79,7 @@ def fit_and_test(config: "RunConfig", members: "Members") -> dict[str, float]:
             monitor=config.watched[0],
             monitor_mode=config.watched[1],
             loggers=build_loggers(
-                record=record, logger=config.logger.to_plain(), config=config.to_plain(), step=start.step
+                record=record, chosen=config.logger.chosen(), config=config.to_plain(), step=start.step
             ),
             find_unused=task.needs_unused_parameters,
         )

@@ -126,11 +126,12 @@ class Repeated(ImageDataModule):
 
 def ours(images: Tensor, targets: Tensor) -> float:
     """CPU seconds of the loop that `train.py` runs, with its default callbacks, over the net of one parameter."""
+    from engine.loggers import build_loggers
     from engine.process_group import Members
     from engine.resume import Start
     from engine.run_folder import recording
     from engine.test_best import fit
-    from engine.trainer import build_loggers, build_training
+    from engine.trainer import build_training
     from models.tasks.classification import Classification
 
     data = Repeated(images, targets)
@@ -152,7 +153,7 @@ def ours(images: Tensor, targets: Tensor) -> float:
                 monitor=config.watched[0],
                 monitor_mode=config.watched[1],
                 loggers=build_loggers(
-                    record=record, logger=config.logger.to_plain(), config=config.to_plain(), step=None
+                    record=record, chosen=config.logger.chosen(), config=config.to_plain(), step=None
                 ),
             )
             fit(training, task, data, Start())

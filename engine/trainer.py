@@ -20,7 +20,6 @@ from callbacks.enough_batches import EnoughBatches
 from callbacks.features_once import FeaturesOnce
 from callbacks.finite import FiniteCheck
 from callbacks.learning_rate import LearningRateMonitor
-from callbacks.loggers.csv_logger import CsvLog
 from callbacks.progress import Progress
 from callbacks.same_keys import SameKeys
 from callbacks.signals import HoldSignals
@@ -98,42 +97,6 @@ def build_training(
     record.loggers = loggers
     report = Report(**callbacks["report"]) if callbacks["report"] else None
     return Training(trainer=trainer, best=best, throughput=throughput, report=report)
-
-
-def build_loggers(*, record: RunRecord, logger: Mapping[str, Any], config: dict[str, Any], step: int | None) -> list:
-    """metrics.csv always, and the tracker that was asked for; of several processes, in the one that writes.
-
-    Args:
-        record: the open run folder.
-        logger: the configuration's section `logger`.
-        config: the whole configuration, plain, for the tracker.
-        step: the step that the run goes on from, `None` for a new run.
-    """
-    if not record.writes:
-        return []
-    loggers: list[Logger] = [CsvLog(record.folder / "metrics.csv", keep_until=step)]
-    if logger["name"] == "wandb":
-        from callbacks.loggers.wandb_logger import wandb_logger
-
-        own = {key: value for key, value in logger.items() if key != "name"}
-        run_id = (record.summary["tracking"] or {}).get("id") or _tracking_id(record.folder)
-        tracker = wandb_logger(**own, run_folder=record.folder, run_id=run_id, name=record.folder.name, config=config)
-        url = None if tracker.experiment.offline else tracker.experiment.url
-        record.update(tracking={"id": run_id, "url": url})
-        loggers.append(tracker)
-    if logger["name"] == "tensorboard":
-        from callbacks.loggers.tensorboard_logger import TensorBoardLog
-
-        folder = record.folder / "tensorboard"
-        loggers.append(TensorBoardLog(folder, config=config, keep_until=step, images=logger["images"]))
-    return loggers
-
-
-def _tracking_id(folder: Path) -> str:
-    """A tracking id of letters and digits; drawn once a run and kept in its summary."""
-    import secrets
-
-    return secrets.token_hex(4)
 
 
 def _named_callback(section: Mapping[str, Any], *, say: Callable[[str], None]) -> Callback:

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from settings.whole_file import writing
 
 
-class CsvLog(Logger):
+class CsvLogger(Logger):
     """Write metrics to a CSV file that survives a kill at any moment and a resume.
 
     Lightning's CSVLogger deletes the file when a run goes on in its folder; this one drops only the rows after the
@@ -22,13 +22,13 @@ class CsvLog(Logger):
     steps made.
 
     Args:
-        path: the file.
+        run_folder: where metrics.csv stands.
         keep_until: last step of earlier rows to keep, `None` to start afresh.
     """
 
-    def __init__(self, path: Path, *, keep_until: int | None = None) -> None:
+    def __init__(self, *, run_folder: Path, keep_until: int | None = None) -> None:
         super().__init__()
-        self._path = path
+        path = self._path = run_folder / "metrics.csv"
         self._columns = ["epoch", "step"]
         self._rows: list[dict[str, Any]] = []
         self._last_row_at = 0

@@ -13,25 +13,28 @@ from lightning.pytorch.utilities import rank_zero_only
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
+REQUIRES = {"tensorboard": 'pip install -e ".[tensorboard]"'}
+"""Package -> how to install it."""
 
-class TensorBoardLog(Logger):
+
+class TensorboardLogger(Logger):
     """Write event files into a folder, taken as it is named.
 
     Lightning's logger expands `$` and `~` within the path and leaves an empty hparams.yaml; after a resume it shows
     the steps twice that were made between the checkpoint and the stop.
 
     Args:
-        folder: for the event files; made when the first is written.
+        run_folder: gets the folder `tensorboard` when the first event is written.
         config: the whole configuration, plain values, shown as text.
         keep_until: last step of an earlier session to keep, `None` for a new run.
         images: whether pictures are shown.
     """
 
     def __init__(
-        self, folder: Path, *, config: dict[str, Any], keep_until: int | None = None, images: bool = True
+        self, *, run_folder: Path, config: dict[str, Any], keep_until: int | None = None, images: bool = True
     ) -> None:
         super().__init__()
-        self.folder = folder
+        self.folder = run_folder / "tensorboard"
         self.images = images
         self._config = config
         self._keep_until = keep_until

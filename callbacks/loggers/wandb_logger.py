@@ -54,6 +54,11 @@ class WandbLog(WandbLogger):
         self.warned = False
         """Whether it was said that wandb failed."""
 
+    @property
+    def url(self) -> str | None:
+        """Its page on the site; None of a run that is not sent."""
+        return None if self.experiment.offline else self.experiment.url
+
     def attempt(self, send: Callable[[], Any]) -> Any:
         """Do it; the first failure is said, and the run goes on."""
         try:

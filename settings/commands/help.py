@@ -35,7 +35,7 @@ COMMON = (
     ("callbacks.finite.every_n_steps=50", "looks for NaN that often, and before every save"),
     ("trainer.precision=bf16-mixed", "or auto: the fastest; trainer.* takes arguments of Trainer"),
     ("logger=wandb logger.project=lightbox", "Weights & Biases, offline without an account"),
-    ("logger=tensorboard", "TensorBoard; logger.images=false sends no pictures"),
+    ("logger=[wandb,tensorboard]", "several at once; logger.images=false sends no pictures"),
     ("callbacks.report=null", "no report.html; =true writes one in every run of a grid"),
     ("resume=last", "goes on with the newest unfinished run; or with a folder"),
     ("name=first resume=auto", "goes on with that run if it has a checkpoint, else starts it"),

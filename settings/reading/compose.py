@@ -12,12 +12,12 @@ from typing import Any
 from settings import world
 from settings.errors import UserError, shorten
 from settings.reading import files, literal, resume
-from settings.reading.composition import PRESETS, Composition, compose_groups, names_as_text
+from settings.reading.composition import PRESETS, SEVERAL, Composition, as_choice, compose_groups, names_as_text
 from settings.reading.files import Keys
 from settings.reading.literal import Line
 from settings.reading.validate import Checker, settle
 from settings.runs import identity
-from settings.schema import lightning_callbacks, signatures
+from settings.schema import lightning_callbacks, loggers, signatures
 from settings.schema.mistakes import show
 from settings.schema.run_config import (
     RunConfig,
@@ -105,16 +105,20 @@ def _read_choices(line: Line, *, grid: bool) -> list[str]:
     if text.lower() == "null" and optional:
         line.values = [None]
         return []
-    if line.key in PRESETS or ("," not in text and "(" not in text):
+    if line.key in PRESETS or not any(mark in text for mark in ",(["):
         options = [text]
     else:
         try:
-            options = [str(value) for value in literal.parse(line, grid=grid)]
+            options = [
+                as_choice(value) if isinstance(value, list) and value and line.key in SEVERAL else str(value)
+                for value in literal.parse(line, grid=grid)
+            ]
         except ValueError as error:
             return [f"command line: {line.text}: {error}"]
     if line.key in PRESETS and "," in text:
         options = text.split(",") if grid else options
-    if not all(options) or any(option.startswith(("[", "{")) for option in options):
+    lists = ("{",) if line.key in SEVERAL else ("[", "{")
+    if not all(options) or any(option.startswith(lists) or option == "[]" for option in options):
         return [f"command line: {line.text}: choose one of {', '.join(files.choices(line.key))}"]
     line.values = options
     return []
@@ -157,7 +161,9 @@ def _read_values(
 
 
 def _parameter(keys: Keys, raw: Mapping[str, Any]) -> signatures.Parameter | None:
-    """The constructor's parameter that `data.KEY` or `callbacks.NAME.KEY` stands for, if it does."""
+    """The constructor's parameter that `data.KEY`, `callbacks.NAME.KEY` or `logger.KEY` stands for, if it does."""
+    if keys[0] == "logger" and len(keys) == 2:
+        return _logger_parameter(keys[1], raw.get("logger"))
     section = raw
     for key in keys[:-1]:
         section = section.get(key, {}) if isinstance(section, Mapping) else {}
@@ -170,6 +176,15 @@ def _parameter(keys: Keys, raw: Mapping[str, Any]) -> signatures.Parameter | Non
     try:
         return (signatures.parameters(lightning_callbacks.source_of(target)) or {}).get(keys[-1])
     except signatures.NotFoundInSource:
+        return None
+
+
+def _logger_parameter(key: str, section: Any) -> signatures.Parameter | None:
+    named = section.get("name") if isinstance(section, Mapping) else None
+    try:
+        chosen = [name for name in ([named] if isinstance(named, str) else named or ()) if isinstance(name, str)]
+        return loggers.arguments(chosen).get(key)
+    except (signatures.NotFoundInSource, TypeError):
         return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from settings.errors import unknown
 from settings.reading import files
 from settings.reading.files import Document, Keys
-from settings.schema import loss_names, names, optimizers, schedules
+from settings.schema import loggers, loss_names, names, optimizers, schedules
 from settings.schema.run_config import Settings
 
 _CHOICE = re.compile(r"[\w\-][\w.\-]*(/[\w\-][\w.\-]*)*")
@@ -39,11 +39,26 @@ OPEN = {
         lambda name: {"name": name} if name in loss_names.known() else None,
         lambda name: unknown("loss", name, loss_names.known()),
     ),
+    "logger": Axis(lambda name: {"name": name} if loggers.find(name) else None, loggers.unknown),
     "model": Axis(_net_section, names.unknown_net),
     "optimizer": Axis(lambda name: optimizers.section(name) if optimizers.find(name) else None, optimizers.unknown),
     "scheduler": Axis(lambda name: {"name": name} if schedules.target(name) else None, schedules.unknown),
 }
 """Group -> how a name without a YAML file of its own is found."""
+SEVERAL = ("logger",)
+"""Groups of which several can be chosen at once: `logger=[wandb,tensorboard]`."""
+
+
+def as_choice(names: Iterable[Any]) -> str:
+    """Several choices as one: what stands in one of their files stands in the section, the last one's at last."""
+    names = list(map(str, names))
+    return names[0] if len(names) == 1 else f"[{','.join(names)}]"
+
+
+def _members(group: str, choice: str) -> list[str] | None:
+    """The choices that one of `as_choice` holds; None of a plain one."""
+    several = group in SEVERAL and choice.startswith("[") and choice.endswith("]")
+    return choice[1:-1].split(",") if several else None
 
 
 def _bare(group: str, choice: str) -> Document | None:
@@ -200,6 +215,12 @@ def _chooser(group: str, result: Composition) -> str:
 
 def _read(group: str, choice: str, place: str, result: Composition) -> Document | None:
     """The document of a choice; None (and a problem) if it cannot be used."""
+    if members := _members(group, choice):
+        documents = [_read(group, one, place, result) for one in members]
+        if None in documents:
+            return None
+        content = {key: value for one in documents if one for key, value in one.content.items()}
+        return Document(f"{group}={choice}", content={**content, "name": members})
     path = files.FOLDER / group / f"{choice}.yaml"
     document = None
     if _CHOICE.fullmatch(choice) and ".." not in choice:
@@ -253,19 +274,21 @@ def _entries(document: Document, parent: str, problems: list[str]) -> Iterator[t
         if entry == "_self_":
             continue
         if isinstance(entry, str):
-            group, _, choice = entry.rpartition("/")
+            group, _, named = entry.rpartition("/")
             yield (
                 (group.lstrip("/") if entry.startswith("/") else "/".join(filter(None, (parent, group)))),
-                choice,
+                named,
                 False,
             )
             continue
-        if not isinstance(entry, dict) or len(entry) != 1 or not isinstance(next(iter(entry.values())), str | None):
+        key, choice = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else ("", None)
+        words = str(key).split()
+        group = words[-1].split("@")[0] if words else ""
+        if isinstance(choice, list) and choice and group.strip("/") in SEVERAL:
+            choice = as_choice(choice)
+        if not words or not isinstance(choice, str | None):
             problems.append(f"{document.place(('defaults',))}: defaults: {entry!r:.60} must be GROUP: CHOICE")
             continue
-        key, choice = next(iter(entry.items()))
-        words = key.split()
-        group = words[-1].split("@")[0]
         if "@" in key or group.lstrip("/").startswith("hydra"):
             problems.append(f"{document.place(('defaults',))}: defaults: {key} is not taken")
             continue
@@ -288,9 +311,9 @@ def _merge(chosen: Mapping[str, str | None], result: Composition) -> dict[str, A
     overrides = [f"{group}='{choice}'" for group, choice in chosen.items() if choice is not None]
     overrides += [f"~{group}" for group, choice in chosen.items() if choice is None and group in listed]
     for group, choice in chosen.items():
-        bare = _bare(group, choice) if choice and choice not in files.choices(group) else None
-        if bare is not None:  # as good as a file of that name, to Hydra too
-            ConfigStore.instance().store(group=group, name=str(choice), node=bare.content)
+        if choice and choice not in files.choices(group) and group in (*OPEN, *SEVERAL):
+            # As good as a file of that name, to Hydra too.
+            ConfigStore.instance().store(group=group, name=choice, node=result.documents[group].content)
     try:
         with initialize_config_dir(str(files.FOLDER), job_name="lightbox", version_base="1.3"):
             merged = OmegaConf.to_container(compose("train", overrides=overrides), resolve=False)

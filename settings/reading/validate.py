@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from settings.reading import files
-from settings.reading.composition import PRESETS, Composition
+from settings.reading.composition import PRESETS, Composition, as_choice
 from settings.reading.files import Keys
 from settings.schema import names, signatures
 from settings.schema.checks import CHECKS, forbidden_targets, foreign_arguments, logged
@@ -72,7 +72,8 @@ class Checker:
                 continue
             value = raw[keys[0]][keys[1]]
             if value != before[keys[0]].get(keys[1]):
-                yield keys, f"={show(value)} follows from the choice; write {keys[0]}={value}"
+                choice = as_choice(value) if isinstance(value, list) else value
+                yield keys, f"={show(value)} follows from the choice; write {keys[0]}={choice}"
                 raw[keys[0]][keys[1]] = before[keys[0]].get(keys[1])
 
     def _wrong(self, errors: list[dict[str, Any]], raw: dict[str, Any]) -> Iterator[tuple[Keys, str]]:

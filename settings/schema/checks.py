@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Set
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from settings.schema import (
     albumentations_lines,
     image_files,
     lightning_callbacks,
+    loggers,
     loss_names,
     metric_names,
     names,
@@ -29,7 +29,17 @@ from settings.schema import (
 )
 from settings.schema.mistakes import show
 from settings.schema.run_config import Settings
-from settings.schema.sections import Callbacks, Data, Loss, Model, Optimizer, Scheduler, Section, Transfer
+from settings.schema.sections import (
+    Callbacks,
+    Data,
+    Loss,
+    Model,
+    Optimizer,
+    Scheduler,
+    Section,
+    Transfer,
+    plain_text,
+)
 from settings.schema.unknown_key import unknown_key
 from settings.world import ELSEWHERE, launched
 
@@ -78,7 +88,7 @@ def foreign_arguments(raw: Mapping[str, Any]) -> Mistakes:
     """Arguments that belong to classes: data sets, our nets, operations, a forker's callbacks."""
     data, model, recipe, callbacks = (raw.get(key) for key in ("data", "model", "augment", "callbacks"))
     transfer, loss = raw.get("transfer"), raw.get("loss")
-    optimizer, scheduler = raw.get("optimizer"), raw.get("scheduler")
+    optimizer, scheduler, logger = raw.get("optimizer"), raw.get("scheduler"), raw.get("logger")
     if isinstance(data, Mapping) and _allowed(data, DATA_TARGET):
         yield from _of_class(("data",), data, ours=_names(Data), filled_in=FILLED_IN)
         yield from ((("data", name), text) for name, text in image_files.mistakes(data))
@@ -94,6 +104,8 @@ def foreign_arguments(raw: Mapping[str, Any]) -> Mistakes:
         yield from _operations(recipe)
     if isinstance(loss, Mapping):
         yield from _loss_arguments(loss)
+    if isinstance(logger, Mapping):
+        yield from _loggers(logger)
     for name, section in callbacks.items() if isinstance(callbacks, Mapping) else ():
         if name in Callbacks.model_fields or section is None:
             continue
@@ -248,6 +260,39 @@ def _scheduler(section: Mapping[str, Any]) -> Mistakes:
         yield ("scheduler", "name"), f": {schedules.unknown(name)}"
     else:
         yield from _of_class(("scheduler",), section, ours=ours, target=target, filled_in=filled_in, choice=name)
+
+
+def _loggers(section: Mapping[str, Any]) -> Mistakes:
+    """Names that are no loggers, and what the loggers would not take of the section."""
+    named = section.get("name", "csv")
+    chosen = [named] if isinstance(named, str) else named
+    if not isinstance(chosen, list) or not all(isinstance(name, str) for name in chosen):
+        return  # the schema reports it
+    if twice := [name for name in dict.fromkeys(chosen) if chosen.count(name) > 1]:
+        yield ("logger",), f"={show(named)}: {twice[0]} stands twice"
+    if strange := [name for name in chosen if loggers.find(name) is None]:
+        yield from ((("logger", "name"), f": {loggers.unknown(name)}") for name in strange)
+        return
+    try:
+        known = loggers.arguments(chosen)
+    except signatures.NotFoundInSource as error:
+        yield ("logger",), str(error)
+        return
+    given = {key: value for key, value in section.items() if key != "name"}
+    for key in [key for key in given if key.endswith("api_key")]:
+        names = ", ".join(name for name in chosen if key in loggers.arguments([name])) or show(named)
+        yield ("logger", key), f": {names} takes it from the environment; here it would stand in config.yaml"
+        del given[key]
+    for name, text in signatures.argument_mistakes(f"logger={show(named)}", known, given):
+        keys = ("logger", *name.split("."))
+        yield keys, unknown_key(keys, siblings=["name", *known], choice=show(named)) if text is None else text
+    for key, value in given.items():
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, str) and key in known:
+                try:
+                    plain_text(one)
+                except ValueError as error:
+                    yield ("logger", key), f"={show(value)}: {error}"
 
 
 def _operations(recipe: Mapping[str, Any]) -> Mistakes:
@@ -545,8 +590,10 @@ def _weight_averaging(config: Settings, written: Set[str]) -> Mistakes:
 
 
 def _tracker(config: Settings, written: Set[str]) -> Mistakes:
-    if config.logger.name == "tensorboard" and find_spec("tensorboard") is None:
-        yield ("logger",), '=tensorboard: the package is not installed: pip install -e ".[tensorboard]"'
+    for name in config.logger.names:
+        found = loggers.find(name)
+        for text in loggers.missing(found) if found else ():
+            yield ("logger",), f"={name}: {text}"
 
 
 OUTPUTS = {"logits": "score a class of an image", "dense": "score a class of each pixel"}

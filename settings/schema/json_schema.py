@@ -16,8 +16,8 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from settings.ranges import limits
 from settings.reading import files
-from settings.reading.composition import OPEN
-from settings.schema import checks, loss_names, names, optimizers, schedules, sections, signatures
+from settings.reading.composition import OPEN, SEVERAL
+from settings.schema import checks, loggers, loss_names, names, optimizers, schedules, sections, signatures
 from settings.schema.run_config import Settings
 
 Schema = dict[str, Any]
@@ -58,6 +58,7 @@ def axes() -> dict[str, Axis]:
     losses = {name: loss_names.target(name) for name in loss_names.known()}
     own = {name: target for name in optimizers.own() if (target := optimizers.target(name))}
     shapes = {name: target for name in schedules.own() if (target := schedules.target(name))}
+    trackers = {name: found.target for name in loggers.own() if (found := loggers.find(name))}
     return {
         "data": Axis("_target_", data, checks.FILLED_IN, closed=False),
         "model": Axis("name", {name: names.net_target(name) for name in names.nets()}, names.FILLED_IN_OWN_NETS),
@@ -65,6 +66,7 @@ def axes() -> dict[str, Axis]:
         "loss": Axis("name", losses, loss_names.FILLED_IN),
         "optimizer": Axis("name", own, optimizers.FILLED_IN, closed=False),
         "scheduler": Axis("name", shapes, schedules.FILLED_IN),
+        "logger": Axis("name", trackers, loggers.FILLED_IN, closed=False),
     }
 
 
@@ -197,6 +199,8 @@ def _defaults() -> Schema:
     for group in files.groups():
         choice: Schema = {"enum": [*files.choices(group), None]}
         choice = {"anyOf": [choice, {"type": "string"}]} if group in OPEN else choice
+        if group in SEVERAL:
+            choice["anyOf"].append(_TEXTS)
         entries |= {head + group: choice for head in ("", "/", "override /")}
     entry = {"type": "object", "properties": entries, "additionalProperties": False, "maxProperties": 1}
     return {"type": "array", "items": {"anyOf": [{"type": "string"}, entry]}}

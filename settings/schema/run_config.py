@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model_validator
 
-from settings.schema import loss_names, names, optimizers, schedules, sections, signatures
+from settings.schema import loggers, loss_names, names, optimizers, schedules, sections, signatures
 from settings.schema.sections import Count, FolderName, NotNegative, Number, Part, Section, Text, Texts
 
 STRATEGIES = Literal[
@@ -25,7 +25,7 @@ PRECISIONS = Literal[
 Clock = Annotated[str, StringConstraints(pattern=r"^\d{2,}:\d{2}:\d{2}:\d{2}$")]
 
 NOT_TRAINER_ARGUMENTS = {
-    "logger": "logger=csv, logger=wandb or logger=tensorboard",
+    "logger": "logger=csv, logger=wandb or logger=[wandb,tensorboard]",
     "callbacks": "callbacks.KEY",
     "fast_dev_run": "debug=fast",
     "overfit_batches": "data.overfit_batches",
@@ -107,8 +107,6 @@ COMPUTING = frozenset(
     | {"inference_mode", "limit_val_batches", "limit_test_batches"}
 )
 
-Logger = Annotated[sections.CSVLogger | sections.WandbLogger | sections.TensorBoardLogger, Field(discriminator="name")]
-
 
 Metrics = Annotated[dict[str, dict[str, Any]], BeforeValidator(sections.by_name)]
 """Metrics beside the task's own: a list of names, or name -> arguments."""
@@ -139,7 +137,7 @@ class Settings(Section):
     scheduler: sections.Scheduler = sections.Scheduler()
     trainer: Trainer = Trainer()
     callbacks: sections.Callbacks = sections.Callbacks()
-    logger: Logger = sections.CSVLogger()
+    logger: sections.Logger = sections.Logger()
 
     @property
     def chosen_task(self) -> str:
@@ -249,7 +247,8 @@ def all_keys() -> list[str]:
     losses = [f"loss.{key}" for name in loss_names.known() for key in _arguments(loss_names.target(name))]
     own = [f"optimizer.{key}" for name in optimizers.own() for key in _arguments(optimizers.target(name))]
     shapes = [f"scheduler.{key}" for name in schedules.own() for key in _arguments(schedules.target(name))]
-    return list(dict.fromkeys([*fields_of(Settings), *nets, *modes, *losses, *own, *shapes]))
+    trackers = [f"logger.{key}" for name in loggers.own() for key in loggers.arguments([name])]
+    return list(dict.fromkeys([*fields_of(Settings), *nets, *modes, *losses, *own, *shapes, *trackers]))
 
 
 @cache
@@ -275,7 +274,6 @@ def text_keys() -> frozenset[str]:
             "model.name",
             "model.weights",
         }
-        | {"logger.project", "logger.entity", "logger.group", "logger.notes"}
     )
 
 

@@ -21,10 +21,15 @@ from pydantic import (
 )
 
 from settings.paths import ROOT
-from settings.schema import lightning_callbacks, names, optimizers, schedules, signatures
+from settings.schema import lightning_callbacks, loggers, names, optimizers, schedules, signatures
 
 
-def _text(value: str) -> str:
+def plain_text(value: str) -> str:
+    """Text that is not empty and can be written.
+
+    Raises:
+        ValueError: what it must be.
+    """
     if "\0" in value or not value.strip():
         raise ValueError("must not be empty (null means none)" if "\0" not in value else "must not hold a NUL")
     try:
@@ -36,7 +41,7 @@ def _text(value: str) -> str:
 
 def _folder_name(value: str) -> str:
     """One folder name that every file system takes as it is."""
-    _text(value)
+    plain_text(value)
     if "/" in value or value in (".", ".."):
         raise ValueError("must be the name of one folder, without / and not . or ..")
     if not value.isprintable() or len(value.encode()) > 200:
@@ -48,7 +53,7 @@ def _as_path(value: Any) -> Any:
     """Relative paths of a file start at the project's root; those of the command line are absolute by now."""
     if not isinstance(value, str):
         return value
-    _text(value)
+    plain_text(value)
     return ROOT / (Path.home() / value[2:] if value == "~" or value.startswith("~/") else value)
 
 
@@ -90,7 +95,7 @@ NotNegative = Annotated[Number, Field(ge=0)]
 Positive = Annotated[Number, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Statistic = Share | Annotated[list[Share], AfterValidator(_one_or_three)] | None
-Text = Annotated[str, AfterValidator(_text)]
+Text = Annotated[str, AfterValidator(plain_text)]
 FolderName = Annotated[str, AfterValidator(_folder_name)]
 Texts = Annotated[list[Text], BeforeValidator(signatures.one_or_several)]
 AnyPath = Annotated[
@@ -302,20 +307,17 @@ class Callbacks(Section):
         return plain
 
 
-class CSVLogger(Section):  # noqa: D101
-    name: Literal["csv"] = "csv"
+class Logger(Section):
+    """Where figures go beside metrics.csv, one logger or several; any further key is an argument of theirs."""
 
+    model_config = ConfigDict(extra="allow")
+    name: Text | Annotated[list[Text], Field(min_length=1)] = "csv"
 
-class WandbLogger(Section):  # noqa: D101
-    name: Literal["wandb"] = "wandb"
-    project: Text = "lightbox"
-    entity: Text | None = None
-    group: Text | None = None
-    tags: Texts = []
-    notes: Text | None = None
-    images: bool = True
+    @property
+    def names(self) -> list[str]:
+        """The loggers, in the order in which they are told."""
+        return [self.name] if isinstance(self.name, str) else self.name
 
-
-class TensorBoardLogger(Section):  # noqa: D101
-    name: Literal["tensorboard"] = "tensorboard"
-    images: bool = True
+    def chosen(self) -> list[dict[str, Any]]:
+        """A section each: `_target_` and its arguments, ready to be passed on."""
+        return loggers.chosen(self.names, self.model_extra or {})

@@ -49,6 +49,7 @@ SIMPLE: dict[str, Any] = {
         "bool": bool,
         "None": None,
         "Path": PATH,
+        "_PATH": PATH,
         "Any": Any,
         "object": Any,
     },
@@ -97,12 +98,14 @@ def parameters(target: str) -> dict[str, Parameter] | None:
     Raises:
         NotFoundInSource: there is no such file, class or function.
     """
+    init, _ = _called(target)
+    return None if init is not None and init.args.kwarg is not None else named(target)
+
+
+def named(target: str) -> dict[str, Parameter]:
+    """As `parameters`, of one that takes any keyword those that it names."""
     init, is_function = _called(target)
-    if init is None:
-        return {}
-    if init.args.kwarg is not None:
-        return None
-    return keywords(init, positional=not is_function)
+    return keywords(init, positional=not is_function) if init else {}
 
 
 def defaults(target: str) -> dict[str, Any]:
@@ -249,6 +252,16 @@ def literal(body: Iterable[ast.stmt], name: str) -> tuple[bool, Any]:
     return False, None
 
 
+def file_of(target: str) -> ast.Module:
+    """The parsed file that a class of Lightning's stands in, whichever package offers it."""
+    module, _, name = target.rpartition(".")
+    tree = _module(module)
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module and any(alias.name == name for alias in node.names):
+            return _module(node.module)
+    return tree
+
+
 def classes_of(module: str) -> list[str]:
     """The names that a module of Lightning's says it offers (`__all__`)."""
     return literal(_module(module).body, "__all__")[1] or []
@@ -313,7 +326,6 @@ def _module(module: str) -> ast.Module:
         raise NotFoundInSource(f"={module}: {file.name} is not valid Python ({error})") from error
 
 
-@cache
 @cache
 def _parsed(text: str) -> ast.Module:
     return ast.parse(text)

@@ -168,6 +168,12 @@ def add_callback(copy: Copy) -> None:
     assert copy.touched() == {"callbacks/longest_step.py": 0}
 
 
+def add_logger(copy: Copy) -> None:
+    """One file."""
+    copy.add("callbacks/loggers/lines_logger.py")
+    assert copy.touched() == {"callbacks/loggers/lines_logger.py": 0}
+
+
 def add_task(copy: Copy) -> None:
     """One file."""
     copy.add("models/tasks/regression.py")
@@ -183,7 +189,7 @@ def add_own_head(copy: Copy) -> None:
 
 ADDITIONS = (
     *(add_data_set, add_architecture, add_transfer_mode, add_augmentation, add_experiment, add_own_head),
-    *(add_loss, add_metric, add_optimizer, add_schedule, add_callback, add_task),
+    *(add_loss, add_metric, add_optimizer, add_schedule, add_callback, add_logger, add_task),
 )
 
 

@@ -64,6 +64,11 @@ def test_one_run_uses_all_of_them(fork, runs):
     for row in epochs:  # in bits what the validation's cross entropy is in nats
         assert float(row["val/surprise"]) * math.log(2) == pytest.approx(float(row["val/loss"]), rel=1e-5)
     assert sum(float(row["longest_step"] or 0) > 0 for row in table) == 3  # the callback
+    lines = (folder / "lines.txt").read_text().splitlines()  # the logger, with its argument, beside another one
+    assert [line.split()[2] for line in lines if " val/surprise " in line] == [
+        f"{float(row['val/surprise']):.3g}" for row in epochs
+    ]
+    assert list((folder / "tensorboard").iterdir())
     last = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
     (state,) = last["optimizer_states"]
     assert {key for one in state["state"].values() for key in one} == {"smoothed"}  # the optimiser
@@ -83,7 +88,7 @@ def test_a_task_trains_and_is_monitored_by_its_first_metric(runs):
 def test_their_mistakes_are_found_as_ours_are(fork):
     mistakes = (
         *("data.larjest=3", "model.widht=3", "transfer.perod=1", "augment.negative.q=1", "augment.negativ.p=1"),
-        *("loss.temperature=0", "callbacks.longest.unti=1"),
+        *("loss.temperature=0", "callbacks.longest.unti=1", "logger.digits=0"),
     )
     result = fork.run("train.py", "experiment=parity_spot", *mistakes, "--cfg", "job")
     assert result.returncode == 2, result.stdout
@@ -98,6 +103,7 @@ def test_their_mistakes_are_found_as_ours_are(fork):
         r"augment\.negativ\b",
         r"loss\.temperature=0",
         r"callbacks\.longest\.unti\b",
+        r"logger\.digits=0: must be at least 1",
     ):
         assert re.search(word, result.stderr), (word, result.stderr)
 

@@ -19,7 +19,7 @@ import torch
 
 import callbacks.checkpoint
 from callbacks.ema import RunningAverage
-from callbacks.loggers.csv_logger import CsvLog
+from callbacks.loggers.csv_logger import CsvLogger
 from datamodules.loading import TrainBatches
 from models.optim import Schedule
 from models.tasks.classification import Classification
@@ -103,7 +103,7 @@ def watch(record: Path, trap: Callable[[str], None]) -> None:
     around(Classification, "validation_step", before="validation")
     around(Schedule, "step", before="optimiser")
     around(RunningAverage, "_swap_models", before="swap")
-    around(CsvLog, "log_metrics", before="log", after="logged")
+    around(CsvLogger, "log_metrics", before="log", after="logged")
     around(callbacks.checkpoint, "_keep", after="previous kept")
     sync = whole_file._sync
 

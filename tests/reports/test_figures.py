@@ -5,7 +5,7 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from matplotlib.figure import Figure
 from PIL import Image
 
-from callbacks.loggers.tensorboard_logger import TensorBoardLog
+from callbacks.loggers.tensorboard_logger import TensorboardLogger
 from engine.run_folder import RunRecord
 from reports.figures import record_figure
 
@@ -61,7 +61,7 @@ def test_a_name_that_is_no_plain_file_name_is_refused(tmp_path, name):
 def test_tensorboard_reads_back_metrics_configuration_and_pictures(tmp_path):
     folder = tmp_path / "a run, $HOME [é]" / "tensorboard"
     config = {"seed": 3, "data": {"root": "~/a b"}}
-    log = TensorBoardLog(folder, config=config)
+    log = TensorboardLogger(run_folder=folder.parent, config=config)
     record = RunRecord(tmp_path, {"steps": 2})
     record.loggers = [log]
     for step in (1, 2):
@@ -80,7 +80,7 @@ def test_tensorboard_reads_back_metrics_configuration_and_pictures(tmp_path):
 
 
 def test_images_false_keeps_pictures_from_tensorboard_and_not_from_the_folder(tmp_path):
-    log = TensorBoardLog(tmp_path / "tensorboard", config={}, images=False)
+    log = TensorboardLogger(run_folder=tmp_path, config={}, images=False)
     record = RunRecord(tmp_path, {})
     record.loggers = [log]
     log.log_metrics({"val/loss": 1.0}, step=1)
@@ -90,13 +90,13 @@ def test_images_false_keeps_pictures_from_tensorboard_and_not_from_the_folder(tm
 
 
 def test_no_step_stands_twice_in_tensorboard_after_a_resume(tmp_path):
-    first = TensorBoardLog(tmp_path, config={})
+    first = TensorboardLogger(run_folder=tmp_path, config={})
     for step in range(1, 6):
         first.log_metrics({"loss": float(step)}, step=step)
     first.finalize("failed")
-    again = TensorBoardLog(tmp_path, config={}, keep_until=3)
+    again = TensorboardLogger(run_folder=tmp_path, config={}, keep_until=3)
     for step in range(4, 8):
         again.log_metrics({"loss": 10.0 * step}, step=step)
     again.finalize("success")
-    found = [(event.step, event.value) for event in read(tmp_path).Scalars("loss")]
+    found = [(event.step, event.value) for event in read(tmp_path / "tensorboard").Scalars("loss")]
     assert found == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 40.0), (5, 50.0), (6, 60.0), (7, 70.0)]

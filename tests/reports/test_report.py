@@ -250,7 +250,7 @@ def test_a_multirun_writes_none_unless_it_is_asked_for():
 
 
 def test_a_missing_tensorboard_is_named_with_its_cure_before_anything_is_made(monkeypatch):
-    monkeypatch.setattr("settings.schema.checks.find_spec", lambda name: None)
+    monkeypatch.setattr("settings.schema.loggers.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"logger=tensorboard.*pip install -e \"\.\[tensorboard\]\""):
         compose(["logger=tensorboard"])
 

@@ -100,6 +100,8 @@ MALFORMED = {
     "callbacks.ema.decy=0.9": ["callbacks.ema.decy", "nearest: callbacks.ema.decay"],
     "callbacks.own_part=3": ["callbacks.own_part", "callbacks.early_stopping"],
     "logger.tags=[a]": ["logger.tags", "logger=csv", "logger=wandb"],
+    "logger=[wandb,csv] logger.tagz=[a]": ["logger.tagz", "nearest: logger.tags"],
+    "logger=[wandb,wanb]": ["logger 'wanb'", "nearest: wandb"],
     "logger=wandb logger.projct=a": ["logger.projct", "nearest: logger.project"],
     "augment.random_corp.padding=0.1": ["augment.random_corp", "nearest: augment.random_crop"],
     "augment.random_crop.paddin=0.1": ["augment.random_crop.paddin", "nearest: augment.random_crop.padding"],
