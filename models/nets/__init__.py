@@ -24,7 +24,18 @@ from typing import Any
 NETS: dict[str, tuple[str, dict[str, Any]]] = {
     "softmax": ("softmax:Softmax", {}),
     "mlp": ("mlp:MLP", {}),
+    "filters": ("filters:Filters", {}),
     "lenet5": ("lenet5:LeNet5", {}),
+    "lenet5_1998": ("lenet5_1998:LeNet51998", {}),
+    "alexnet_2012": ("alexnet_2012:AlexNet2012", {}),
+    "alexnet_tiny": ("alexnet_2012:AlexNet2012", {"widths": (8, 16, 24, 24, 16), "dense_width": 32}),
+    "vgg11_small": ("vgg_small:VGG", {"depth": 11}),
+    "vgg13_small": ("vgg_small:VGG", {"depth": 13}),
+    "vgg16_small": ("vgg_small:VGG", {"depth": 16}),
+    "vgg19_small": ("vgg_small:VGG", {"depth": 19}),
+    "nin": ("nin:NIN", {}),
+    "inception_small": ("inception:InceptionSmall", {}),
+    "highway": ("highway:Highway", {}),
     "cnn": ("cnn:CNN", {}),
     "airbench": ("airbench:Airbench", {}),
     "resnet20": ("cifar_resnet:CifarResNet", {"depth": 20}),
@@ -45,6 +56,7 @@ NETS: dict[str, tuple[str, dict[str, Any]]] = {
     "mobilenet_v2_small": ("mobilenet_v2:MobileNetV2", {}),
     "mobilenet_v3_small_32": ("mobilenet_v3:MobileNetV3Small", {}),
     "vit_tiny_32": ("vit:VisionTransformer", {}),
+    "hybrid_tiny_32": ("hybrid:HybridTransformer", {}),
     "unet_2015": (
         "unet:UNet",
         {

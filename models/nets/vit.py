@@ -86,7 +86,7 @@ class Embedding(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map images (B, C, H, W) to tokens (B, 1 + patches, width)."""
         patches = self.proj(images).flatten(2).transpose(1, 2)
-        first = self.cls_token.expand(len(patches), -1, -1)
+        first = self.cls_token.expand(patches.shape[0], -1, -1)
         return torch.cat((first, patches), dim=1) + self.pos_embed
 
 
