@@ -5,10 +5,10 @@ outside class folders and files that are no images are left out and named.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from datamodules.image_files import ImageFiles
-from datamodules.sources.archives import is_archive, unpacked
+from datamodules.sources.archives import MAX_RATIO, is_archive, unpacked
 from datamodules.sources.folders import list_folder
 from datamodules.sources.listing import Listing
 from settings.errors import UserError
@@ -28,6 +28,7 @@ class Folder(ImageFiles):
         scaled_decode: decode large JPEG files of training smaller; see `ImageFiles`.
         cache: folder that keeps decoded pictures; see `ImageFiles`.
         cache_side: short side at which it keeps them for training crops; see `ImageFiles`.
+        max_unpack_ratio: how many times its own size an archive may unpack to; beyond it it is refused as a bomb.
         label_from: regular expression whose group `label`, else first group, is the class, for flat folders.
         group_by: regular expression that names what must stay in one split.
     """
@@ -46,6 +47,7 @@ class Folder(ImageFiles):
         cache: Path | None = None,
         cache_side: int | None = None,
         label_from: str | None = None,
+        max_unpack_ratio: Annotated[float, "x > 0"] = MAX_RATIO,
         group_by: str | None = None,
     ) -> None:
         super().__init__(
@@ -62,6 +64,7 @@ class Folder(ImageFiles):
             group_by=group_by,
         )
         self.label_from = label_from
+        self.max_unpack_ratio = max_unpack_ratio
 
     def listed(self) -> Listing:
         """List the folder.
@@ -70,7 +73,7 @@ class Folder(ImageFiles):
             UserError: there is no such folder, or no image in class folders.
         """
         if is_archive(self.folder):
-            self.folder = unpacked(self.folder, self.data_dir / "unpacked")
+            self.folder = unpacked(self.folder, self.data_dir / "unpacked", max_ratio=self.max_unpack_ratio)
         if not self.folder.is_dir():
             raise UserError(f"data.root={self.folder}: there is no such folder, zip or tar file")
         return list_folder(self.folder, self.label_from)

@@ -1,14 +1,19 @@
 """Archives: what they hold arrives, and a hostile one writes nothing outside its folder."""
 
+import gzip
 import io
+import shutil
 import struct
 import tarfile
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image
 
 from datamodules.folder import Folder
+from datamodules.sources import archives
 from datamodules.sources.archives import unpack, unpacked
 from settings.errors import UserError
 
@@ -83,7 +88,7 @@ def test_damaged_ones_and_bombs_are_refused_and_leave_nothing(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("shutil.disk_usage", lambda path: type("usage", (), {"free": 2**31})())
         with pytest.raises(UserError, match=r"holds 4.3 GB, and 2.1 GB are free"):
-            unpacked(tmp_path / "lies.zip", tmp_path / "unpacked")
+            unpacked(tmp_path / "lies.zip", tmp_path / "unpacked", max_ratio=1e9)
 
 
 @pytest.mark.parametrize("kind", ["photos.zip", "photos.tar", "photos.tar.gz"])
@@ -108,3 +113,89 @@ def test_a_folder_is_read_from_its_archive(kind, tmp_path):
         assert sum(map(len, data.splits.values())) == 24
     (folder,) = (tmp_path / "data" / "unpacked").iterdir()
     assert everything(folder) == sorted(name for name, _ in members)
+
+
+AMBIGUOUS = {
+    "a file, then a folder": (("a", b"x"), ("a/b", b"y")),
+    "a folder, then a file": (("a/b", b"y"), ("a", b"x")),
+    "a long name": (("a/" + "n" * 300, b"x"),),
+    "a long path": (("/".join(["n" * 200] * 30), b"x"),),
+}
+
+
+@pytest.mark.parametrize("name", AMBIGUOUS)
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_names_that_no_folder_can_hold_are_the_archives_fault(kind, name, tmp_path):
+    archive = (tar if kind == "tar" else packed)(tmp_path / f"x.{kind}", ("good.txt", b"good"), *AMBIGUOUS[name])
+    with pytest.raises(UserError, match="is refused"):
+        unpacked(archive, tmp_path / "unpacked")
+    assert everything(tmp_path) == [f"x.{kind}"]
+    assert not any((tmp_path / "unpacked").iterdir())
+
+
+@pytest.mark.parametrize("kind", ["bomb.zip", "bomb.tar.gz", "many.tar.gz"])
+def test_a_bomb_is_refused_unless_the_limit_is_raised(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "ALWAYS_ALLOWED", 1000)
+    if kind.startswith("many"):  # empty files, 512 bytes of header each
+        archive = tar(tmp_path / kind, *((f"a/{number}", b"") for number in range(3000)))
+    elif kind.endswith("zip"):
+        archive = tmp_path / kind
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+            file.writestr("a/b", bytes(10**6))
+    else:
+        archive = tar(tmp_path / kind, ("a/b", bytes(10**6)))
+    with pytest.raises(UserError, match=r"unpacks to more than .* MB; data\.max_unpack_ratio=30"):
+        unpacked(archive, tmp_path / "unpacked")
+    assert not any((tmp_path / "unpacked").iterdir())
+    folder = unpacked(archive, tmp_path / "unpacked", max_ratio=2000)
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) in (0, 10**6)
+
+
+def test_a_header_that_would_fill_the_memory_is_refused(tmp_path):
+    head = tarfile.TarInfo("x")
+    head.type, head.size = tarfile.XHDTYPE, 2**30
+    with gzip.open(tmp_path / "x.tar.gz", "wb") as file:
+        file.write(head.tobuf(tarfile.GNU_FORMAT) + bytes(10**6))
+    with pytest.raises(UserError, match="a header in it has"):
+        unpacked(tmp_path / "x.tar.gz", tmp_path / "unpacked")
+
+
+def test_processes_that_start_together_share_one_unpacking(tmp_path, monkeypatch):
+    archive = packed(tmp_path / "x.zip", ("a/1.txt", b"one"))
+    mark = unpacked(archive, tmp_path / "elsewhere").parent.name.rpartition("-")[2]
+    below, count = tmp_path / "unpacked", []
+    (below / f".unpacking-{mark}-left" / "whole").mkdir(parents=True)  # of a process that was killed
+    plain = archives.unpack
+
+    def slowly(*args, **kwargs):
+        count.append(args)
+        time.sleep(0.2)
+        plain(*args, **kwargs)
+
+    monkeypatch.setattr(archives, "unpack", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        found = set(pool.map(lambda _: unpacked(archive, below), range(4)))
+    assert len(found) == 1 and len(count) == 1
+    assert [path.name for path in below.iterdir()] == [f"x-{mark}"]
+
+
+def test_a_folder_that_another_machine_put_there_first_is_taken(tmp_path, monkeypatch):
+    archive = packed(tmp_path / "x.zip", ("a/1.txt", b"one"))
+    plain = archives.unpack
+
+    def beaten(file, target, **kwargs):
+        plain(file, target, **kwargs)
+        shutil.copytree(target, target.parents[1] / f"x-{target.parent.name.split('-')[1]}")
+
+    monkeypatch.setattr(archives, "unpack", beaten)
+    assert everything(unpacked(archive, tmp_path / "unpacked")) == ["1.txt"]
+
+
+def test_names_of_a_zip_that_are_utf8_without_saying_so_are_read(tmp_path):
+    name = "cafe\u0301/1.txt"
+    content = bytearray(packed(tmp_path / "x.zip", (name, b"x"), ("tea/1.txt", b"x")).read_bytes())
+    for mark, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        content[content.index(mark) + flags + 1] &= ~8
+    (tmp_path / "y.zip").write_bytes(content)
+    assert name not in zipfile.ZipFile(tmp_path / "y.zip").namelist()
+    assert everything(unpacked(tmp_path / "y.zip", tmp_path / "unpacked")) == [name, "tea/1.txt"]
