@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import shutil
 from collections import Counter
@@ -13,6 +12,7 @@ import torch
 
 from datamodules.base import Batch, ImageDataModule
 from settings.errors import UserError
+from settings.whole_file import TableWriter
 
 BATCH = 256
 """Images that are augmented at once. Draws are keyed by the batch, so another number gives other copies."""
@@ -57,7 +57,7 @@ def _write(data: ImageDataModule, folder: Path, copies: int, ending: str) -> dic
     class_folders = folder_names(data.class_names)
     counts: Counter[str] = Counter()
     with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
-        manifest = csv.writer(file)
+        manifest = TableWriter(file, lineterminator="\r\n")
         manifest.writerow(HEADER)
         for split, source in data.splits.items():
             for name in class_folders:

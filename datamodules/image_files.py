@@ -3,7 +3,6 @@
 Pictures are decoded in the loader's workers, to the size that the net reads; single-label, 8-bit.
 """
 
-import csv
 import hashlib
 import re
 import statistics
@@ -30,6 +29,7 @@ from datamodules.targets import images_of_classes
 from datamodules.targets import strata as strata_of
 from settings.errors import TooManyBadFiles, UserError
 from settings.paths import as_on_disk, nfc
+from settings.whole_file import TableWriter
 
 # Of ImageNet's training images, the usual for photos; weights bring their own.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -384,7 +384,7 @@ class ImageFiles(ImageDataModule):
 def _write(table: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     table.parent.mkdir(parents=True, exist_ok=True)
     with table.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([columns, *rows])
+        TableWriter(file).writerows([columns, *rows])
 
 
 @rank_zero_only

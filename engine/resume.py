@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from settings.errors import NothingLeft, UserError
 from settings.paths import nfc
 from settings.runs import in_use, read_summary
 from settings.schema import schedules
-from settings.whole_file import writing
+from settings.stored_files import MOST_BYTES_OF_TABLE, read_bytes
+from settings.whole_file import write_bytes, writing
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +45,12 @@ class Start:
         if self.parent is None or self.checkpoint is None or not record.writes:
             return
         record.checkpoints.mkdir(exist_ok=True)
-        metrics = self.parent / "metrics.csv"
-        copies = [(self.checkpoint, record.checkpoints / name) for name in ("best.ckpt", "last.ckpt")]
-        for source, target in [*copies, (metrics, record.folder / metrics.name)]:
-            if source.is_file():
-                with writing(target) as fresh:
-                    shutil.copyfile(source, fresh)
+        for name in ("best.ckpt", "last.ckpt"):
+            with writing(record.checkpoints / name) as fresh:
+                shutil.copyfile(self.checkpoint, fresh)
+        with suppress(FileNotFoundError):
+            metrics = read_bytes(self.parent, "metrics.csv", most=MOST_BYTES_OF_TABLE)
+            write_bytes(record.folder / "metrics.csv", metrics)
 
 
 def find_start(

@@ -1,6 +1,5 @@
 """A run's folder: what was asked for, what happened, and with which code, packages and hardware."""
 
-import csv
 import io
 import json
 import logging
@@ -22,7 +21,7 @@ from engine.process_group import Members
 from settings.errors import StorageError, UserError, storage_error, worker_error
 from settings.paths import ROOT
 from settings.runs import RunLock, read_summary
-from settings.whole_file import write_text
+from settings.whole_file import TableWriter, write_text
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers.logger import Logger
@@ -83,7 +82,7 @@ class RunRecord:
         if not self.writes:
             return
         text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
+        writer = TableWriter(text)
         writer.writerow(columns)
         writer.writerows(rows)
         self.write(name, text.getvalue())

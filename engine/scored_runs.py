@@ -127,14 +127,20 @@ def check_members(
 def trained_keys(member: Member, own: "RunConfig") -> list[str]:
     """The training images of a run, by its splits.csv; of a checkpoint that stands alone, by its configuration."""
     import csv
+    import io
 
     from settings.run_names import run_of
+    from settings.stored_files import MOST_BYTES_OF_TABLE, read_text
+    from settings.whole_file import plain_cell
 
-    table = run_of(member.path) / "splits.csv"
-    if table.is_file():
-        with table.open(newline="", encoding="utf-8") as file:
-            return [row["file"] for row in csv.DictReader(file) if row["split"] == "train"]
-    return list(data_of(own, other=False).splits["train"].keys)
+    folder = run_of(member.path)
+    if not (folder / "splits.csv").exists():
+        return list(data_of(own, other=False).splits["train"].keys)
+    try:
+        table = io.StringIO(read_text(folder, "splits.csv", most=MOST_BYTES_OF_TABLE), newline="")
+        return [plain_cell(row["file"] or "") for row in csv.DictReader(table) if row["split"] == "train"]
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise UserError(f"run: {member.path}: splits.csv cannot be read ({error})") from error
 
 
 def output_folder(job: Evaluation, members: Sequence[Member]) -> Path:

@@ -1,11 +1,11 @@
 """What a multi-label prediction leaves: a row an image with each label's probability and those that are there."""
 
-import csv
 import json
 from collections.abc import Callable, Sequence
 from typing import IO, Any
 
 from reports.predictions import Prediction, digits, fitted, name_width
+from settings.whole_file import TableWriter
 
 
 def to_plain(one: Prediction, class_names: Sequence[str]) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def to_plain(one: Prediction, class_names: Sequence[str]) -> dict[str, Any]:
 
 def csv_rows(file: IO[str], class_names: Sequence[str]) -> Callable[[Prediction], None]:
     """Write the header; return what writes a row: path, labels as `a|b`, each label's probability, reason."""
-    rows = csv.writer(file, lineterminator="\n")
+    rows = TableWriter(file)
     own = ("path", "labels", "reason")
     named = [f"probability of {name}" if name in own else name for name in class_names]
     rows.writerow(["path", "labels", *named, "reason"])

@@ -1,6 +1,5 @@
 """What a segmentation leaves behind: a palette PNG an image, of its size, and a row with the share of each class."""
 
-import csv
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import IO, Any
 import torch
 
 from reports.predictions import Prediction, fitted, name_width
+from settings.whole_file import TableWriter
 
 OUTSIDE = 255
 """Pixels of a mask that the net has not seen: what the centre crop leaves out."""
@@ -29,7 +29,7 @@ def to_plain(one: Prediction, class_names: Sequence[str]) -> dict[str, Any]:
 
 def csv_rows(file: IO[str], class_names: Sequence[str]) -> Callable[[Prediction], None]:
     """Write the header; return what writes a row: path, share of each class, reason."""
-    rows = csv.writer(file, lineterminator="\n")
+    rows = TableWriter(file)
     named = [f"share of {name}" if name in ("path", "reason") else name for name in class_names]
     rows.writerow(["path", *named, "reason"])
 

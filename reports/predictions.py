@@ -1,6 +1,5 @@
 """What a prediction leaves behind: a table of rows, as CSV, as JSON lines or on the screen."""
 
-import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import IO, Any
 import torch
 
 from settings.errors import UserError, storage_error
-from settings.whole_file import writing
+from settings.whole_file import TableWriter, writing
 
 TOP = 5
 """Classes a row shows on the screen."""
@@ -72,7 +71,7 @@ def columns(class_names: Sequence[str]) -> list[str]:
 
 def csv_rows(file: IO[str], class_names: Sequence[str]) -> Callable[[Prediction], None]:
     """Write the header; return what writes a row."""
-    rows = csv.writer(file, lineterminator="\n")
+    rows = TableWriter(file)
     rows.writerow(columns(class_names))
 
     def write(one: Prediction) -> None:

@@ -1,12 +1,13 @@
 """Where runs live, what a run says of itself, and whether it is free; standard library only."""
 
-import json
+import math
 import os
 import secrets
 import time
 from pathlib import Path
 from typing import Any
 
+from settings import stored_files
 from settings.errors import UserError
 from settings.paths import ROOT, as_on_disk
 
@@ -29,7 +30,7 @@ def identity(name: str | None) -> str | None:
 def read_summary(folder: Path) -> dict[str, Any]:
     """A run's summary.json, empty where there is none that can be read."""
     try:
-        return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        return stored_files.read_summary_file(folder)
     except (OSError, ValueError):
         return {}
 
@@ -60,6 +61,8 @@ class RunLock:
         try:
             import fcntl
         except ImportError:
+            return True
+        if self._path.is_fifo():  # in a folder from elsewhere: opening it would wait for ever
             return True
         self._file = self._path.open("a")
         # A loader's worker would hold the lock, too, for the seconds that it outlives a run that was killed or failed.
@@ -108,4 +111,4 @@ def all_runs(runs: Path) -> list[Path]:
 def started(folder: Path) -> float:
     """When a run was started, in seconds since the epoch; 0 where it does not say."""
     when = read_summary(folder).get("started")
-    return float(when) if isinstance(when, int | float) else 0.0
+    return float(when) if isinstance(when, int | float) and math.isfinite(when) else 0.0

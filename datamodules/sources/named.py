@@ -14,6 +14,7 @@ from datamodules.sources.pictures import endings
 from datamodules.sources.tables import COLUMNS, found_as
 from settings.errors import UserError, nearest
 from settings.paths import as_on_disk
+from settings.whole_file import plain_cell
 
 TABLES = (".csv", ".tsv")
 LISTS = (".txt", ".lst", ".list")
@@ -164,7 +165,7 @@ def _cells(file: Path) -> Iterator[tuple[int, str]]:
                 column = min((names.index(name) for name in COLUMNS["file"] if name in names), default=0)
                 if names[column] in COLUMNS["file"] or not _is_picture(names[column]):
                     continue  # a header
-            yield reader.line_num, row[column] if column < len(row) else ""
+            yield reader.line_num, plain_cell(row[column]) if column < len(row) else ""
     except csv.Error as error:
         raise UserError(f"images={file}, line {reader.line_num}: {error}") from error
 

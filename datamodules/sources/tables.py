@@ -9,6 +9,7 @@ from datamodules.sources.listing import Listing, split_of
 from datamodules.sources.pictures import endings
 from settings.errors import UserError, nearest
 from settings.paths import as_on_disk, nfc
+from settings.whole_file import plain_cell
 
 COLUMNS = {
     "file": ("file", "filename", "file_name", "path", "filepath", "file_path", "image", "image_path", "img"),
@@ -34,7 +35,7 @@ def list_csv(file: Path, *, several: bool = False) -> Listing:
     listing, wrong, backslashes = Listing(), [], 0
     first: dict[object, tuple[int, str, str, str | None]] = {}
     for line, row in rows:
-        cells = {name: row[place].strip() if place < len(row) else "" for name, place in places.items()}
+        cells = {name: plain_cell(row[place].strip()) if place < len(row) else "" for name, place in places.items()}
         split = split_of(cells["split"]) if cells.get("split") else ""
         missing = [name for name, text in cells.items() if not text and not (several and name == "label")]
         if missing:

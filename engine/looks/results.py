@@ -1,13 +1,12 @@
 """What every look ends with: files of the user's choice, and the command to type next."""
 
-import csv
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from settings.errors import UserError
-from settings.whole_file import writing
+from settings.whole_file import TableWriter, writing
 
 if TYPE_CHECKING:
     from settings.schema.run_config import RunConfig
@@ -41,6 +40,6 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]
 
     def save(path: Path) -> None:
         with path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([header, *rows])
+            TableWriter(file, lineterminator="\r\n").writerows([header, *rows])
 
     write(path, save)

@@ -119,7 +119,12 @@ def canonical(value: Any) -> str:
     """A text that is the same for the same value, 0 and 0.0 among them."""
     if isinstance(value, list):
         return f"[{', '.join(map(canonical, value))}]"
-    return repr(float(value)) if isinstance(value, int | float) and not isinstance(value, bool) else repr(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return repr(value)
+    try:
+        return repr(float(value))
+    except OverflowError:  # a whole number of hundreds of digits
+        return repr(value)
 
 
 def setting(run: Run, key: str) -> Any:

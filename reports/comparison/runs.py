@@ -2,18 +2,20 @@
 
 import csv
 import hashlib
-import json
+import io
 import math
+import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from settings import stored_files
 from settings.errors import UserError
 from settings.reading import files
 from settings.run_names import all_below, find_runs, is_run, run_of
 
-MOST_BYTES = 10_000_000
 STATUSES = ("finished", "interrupted", "failed", "running", "killed", "damaged")
 
 
@@ -66,7 +68,7 @@ class Run:
     def curves(self) -> dict[str, list[tuple[int, float]]]:
         """Metric -> (epoch from 1, value) of metrics.csv; rows that cannot be read are passed over."""
         curves: dict[str, list[tuple[int, float]]] = {}
-        for row in _rows(self.folder / "metrics.csv"):
+        for row in _rows(self.folder):
             epoch = number(row.get("epoch"))
             for name, text in row.items():
                 value = number(text)
@@ -80,8 +82,8 @@ def read_run(folder: Path) -> Run:
     wrong: list[str] = []
     summary = _read_summary(folder, wrong)
     config: dict[str, Any] = {}
-    if (folder / "config.yaml").is_file():
-        document = files.read(folder / "config.yaml", "config.yaml")
+    if os.path.lexists(folder / "config.yaml"):
+        document = files.read_stored(folder, "config.yaml")
         wrong += document.problems
         config = flat(document.content)
     else:
@@ -105,9 +107,9 @@ def read_run(folder: Path) -> Run:
         reason=reason,
         config=config,
         metrics=metrics,
-        facts={key: one for key, one in summary.items() if isinstance(one, str | int | float) and key != "status"},
+        facts={key: one for key, one in summary.items() if _is_plain(one) and key != "status"},
         modes=_modes(summary.get("metric_modes")),
-        **_split_hashes(folder / "splits.csv"),
+        **_split_hashes(folder),
     )
 
 
@@ -150,9 +152,13 @@ def number(text: Any) -> float | None:
     """A finite number, None for all else."""
     try:
         value = float(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return value if math.isfinite(value) else None
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _finite(value: Any) -> float | None:
@@ -160,36 +166,31 @@ def _finite(value: Any) -> float | None:
 
 
 def _read_summary(folder: Path, wrong: list[str]) -> dict[str, Any]:
-    path = folder / "summary.json"
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ValueError("it is too large")
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError("it is no mapping")
-        return found
+        return stored_files.read_summary_file(folder)
     except FileNotFoundError:
         wrong.append("summary.json is missing")
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         wrong.append(f"summary.json cannot be read ({' '.join(str(error).split())[:80]})")
     return {}
 
 
-def _rows(path: Path) -> Iterator[dict[str, str]]:
-    """The rows of a CSV file as far as it can be read."""
+def _rows(folder: Path) -> Iterator[dict[str, str]]:
+    """The rows of metrics.csv as far as it can be read."""
+    most = stored_files.MOST_BYTES_OF_TABLE
     try:
-        with path.open(newline="", encoding="utf-8", errors="replace") as file:
-            yield from csv.DictReader(file)
-    except (OSError, csv.Error):
+        text = stored_files.read_text(folder, "metrics.csv", most=most, errors="replace")
+        yield from csv.DictReader(io.StringIO(text, newline=""))
+    except (OSError, ValueError, csv.Error):
         return
 
 
-def _split_hashes(path: Path) -> dict[str, str]:
+def _split_hashes(folder: Path) -> dict[str, str]:
     """A hash of the keys and classes of the test and of the validation images, in any order."""
     hashes = {}
     try:
-        lines = path.read_bytes().splitlines()
-    except OSError:
+        lines = stored_files.read_bytes(folder, "splits.csv", most=stored_files.MOST_BYTES_OF_TABLE).splitlines()
+    except (OSError, ValueError):
         lines = []
     for split in ("test", "val"):
         keys = sorted(line for line in lines if line.endswith(f",{split}".encode()))
@@ -202,6 +203,8 @@ def _is_held(folder: Path) -> bool:
     try:
         import fcntl
 
+        if not stat.S_ISREG((folder / ".lock").lstat().st_mode):  # a pipe would be waited for
+            return False
         with (folder / ".lock").open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

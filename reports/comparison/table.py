@@ -1,6 +1,5 @@
 """A comparison as text: for the terminal, CSV, Markdown, LaTeX."""
 
-import csv
 import io
 import re
 from collections.abc import Callable, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 from reports.comparison.ideas import ABSENT, text
 from reports.comparison.result import Pair, Result, Row
 from reports.comparison.significance import RESAMPLES, PairedImages
+from settings.whole_file import TableWriter
 
 TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -62,7 +62,7 @@ def write(result: Result, path: Path) -> None:
 def to_csv(result: Result) -> str:
     """All digits, one number a cell."""
     file = io.StringIO(newline="")
-    writer = csv.writer(file, lineterminator="\n")
+    writer = TableWriter(file)
     names = ("mean", "low", "high", "lowest", "highest")
     writer.writerow(
         ["rank", "ranking", "run", "status", "seeds", "n"]

@@ -216,8 +216,8 @@ def _stored_config(run: Path) -> dict[str, Any] | None:
     from settings.reading import files
     from settings.run_names import run_of
 
-    file = run_of(run) / "config.yaml"
-    if not file.is_file():
+    folder = run_of(run)
+    if not (folder / "config.yaml").is_file():
         return None
-    document = files.read(file, str(file))
+    document = files.read_stored(folder, str(folder / "config.yaml"))
     return None if document.problems else dict(document.content)

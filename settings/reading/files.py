@@ -6,13 +6,15 @@ Hydra hangs on nested aliases for most of a minute, and resolves `${oc.env:...}`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from settings import stored_files
+from settings.errors import UserError
 from settings.paths import CONFIGS
 
 FOLDER = CONFIGS
@@ -47,9 +49,21 @@ def read(path: Path, name: str) -> Document:
         path: the file.
         name: how messages call it.
     """
+    return _parsed(path.read_bytes, name)
+
+
+def read_stored(folder: Path, name: str) -> Document:
+    """Read a run folder's config.yaml, which may come from anywhere; see `stored_files`."""
+    return _parsed(lambda: stored_files.read_bytes(folder, "config.yaml", most=MOST_BYTES), name)
+
+
+def _parsed(content: Callable[[], bytes], name: str) -> Document:
     document = Document(name)
     try:
-        data = path.read_bytes()
+        data = content()
+    except UserError as error:
+        document.problems.append(f"{name}: {error}")
+        return document
     except OSError as error:
         document.problems.append(f"{name}: cannot be read ({error.strerror})")
         return document

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from settings import stored_files
 from settings.errors import UserError
 from settings.reading import files
 from settings.reading.composition import PRESETS
@@ -72,7 +73,8 @@ def resumed_from(raw: Mapping[str, Any]) -> tuple[Path | None, dict[str, Any] | 
         raise UserError(f"resume={show(identity.resume)}: cannot be looked up ({error.__class__.__name__})") from error
     if folder is None:
         return None, None
-    document = files.read(folder / "config.yaml", f"{folder.name}/config.yaml")
+    stored_files.refuse_strange_files(folder)
+    document = files.read_stored(folder, f"{folder.name}/config.yaml")
     if document.problems or not document.content:
         raise UserError(*(document.problems or [f"{folder}/config.yaml is empty; the run cannot go on"]))
     return folder, without_former_keys(document.content)

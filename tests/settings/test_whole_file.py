@@ -1,8 +1,9 @@
+import csv
 import os
 
 import pytest
 
-from settings.whole_file import write_bytes, write_text, writing
+from settings.whole_file import TableWriter, plain_cell, write_bytes, write_text, writing
 
 
 def test_text_and_bytes_replace_what_was_there_and_leave_nothing_beside(tmp_path):
@@ -48,3 +49,15 @@ def test_to_disk_flushes_the_file_before_its_name(tmp_path, monkeypatch):
     with writing(path, to_disk=True) as fresh:
         fresh.write_text("new")
     assert there == ([False, True] if os.name == "posix" else [False])
+
+
+def test_cells_that_a_spreadsheet_would_execute_are_marked_and_numbers_are_not(tmp_path):
+    texts = ["=HYPERLINK(1)", "+1+1", "-2+3|cmd", "@sum", "\t=1", "'=x", "''@x", "plain", "'quoted'", "", "'"]
+    numbers = ["-1", "+2.5", "-1e-5", "0.5", -3, 0.25, None]
+    with (tmp_path / "a.csv").open("w", newline="", encoding="utf-8") as file:
+        TableWriter(file).writerows([texts, numbers])
+    with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
+        found, kept = list(csv.reader(file))
+    assert not [cell for cell in found if cell[:1] in tuple("=+-@\t\r")]
+    assert [plain_cell(cell) for cell in found] == texts
+    assert kept == ["-1", "+2.5", "-1e-5", "0.5", "-3", "0.25", ""]
