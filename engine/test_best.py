@@ -93,8 +93,10 @@ def score_best(
         first = f"test/{next(iter(task.metrics))}"
         interval = task.interval(metrics, tested.count)  # fewer than there are under trainer.limit_test_batches
         if interval is not None:
-            record.update(**{f"{first}_interval": list(interval)})
-        around = "" if interval is None else f"95 % interval {interval[0]:.4f} to {interval[1]:.4f}, "
+            record.update(**{f"{first}_interval": list(interval), f"{first}_interval_method": task.interval_method})
+        around = (
+            "" if interval is None else f"95 % {task.interval_method} interval {interval[0]:.4f} to {interval[1]:.4f}, "
+        )
         epoch = stored["epoch"] if training.best.epoch is None else training.best.epoch
         print(
             f"{first} {metrics[first]:.4f} ({around}{tested.count} images) of epoch {epoch + 1}",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models.analysis.class_scores import class_scores, confusion
-from models.analysis.metrics import MEANING, PerImage, bootstrap_intervals, per_image, reliability, scores
+from models.analysis.metrics import MEANING, SHARES, PerImage, intervals, per_image, reliability, scores
 from models.inference import average
 from reports import page
 from reports.evaluation_sections import (
@@ -86,7 +86,7 @@ def write_evaluation(
     members = [one["name"] for one in facts["members"]]
     probs = average([found[number, views].probs for number in range(len(members))])
     each = per_image(probs, images.targets)
-    values, intervals = scores(each), bootstrap_intervals(each, resamples=bootstrap, seed=seed)
+    values, ends = scores(each), intervals(each, resamples=bootstrap, seed=seed)
     counts = confusion(each.targets, each.predicted, len(class_names))
     per_class = class_scores(counts, tuple(class_names))
     gains = gain_table(found, members, views, images.targets, seed=seed, resamples=bootstrap)
@@ -98,8 +98,9 @@ def write_evaluation(
         "views": views,
         "images": len(each.targets),
         "metrics": metrics,
-        "intervals": {f"{split}/{name}": ends for name, ends in intervals.items()},
-        "interval": f"95 % percentile bootstrap over the images, {bootstrap} resamples, seed {seed}",
+        "intervals": {f"{split}/{name}": both for name, both in ends.items()},
+        "interval": f"95 %; of {' and '.join(SHARES)} Wilson's, of the others the percentile bootstrap over the "
+        f"images, {bootstrap} resamples, seed {seed}",
         "meaning": {f"{split}/{name}": MEANING[name] for name in values},
         "per_class": [vars(one) for one in per_class],
         "confusion": counts.tolist(),
@@ -124,7 +125,7 @@ def write_evaluation(
                 title=f"{' + '.join(members)}: {split}, {views}",
                 status="evaluation",
                 lead=lead(document, facts),
-                figures=headline(values, intervals, len(each.targets)),
+                figures=headline(values, ends, len(each.targets)),
                 sections=[
                     gain_section(gains),
                     class_section(record, counts, class_names, per_class),
@@ -132,13 +133,13 @@ def write_evaluation(
                     *sections,
                     confusion_section(record, each, probs, counts, images, class_names, pictures),
                     *image_sections(each, probs, images, class_names, pictures),
-                    page.section("Metrics", page.table(*metrics_rows(values, intervals))),
+                    page.section("Metrics", page.table(*metrics_rows(values, ends))),
                     page.section("Repeat it", page.command(shlex.join(["python", "evaluate.py", *command]))),
                     page.section("Members", *(page.facts(one) for one in facts["members"])),
                 ],
             ),
         )
-    say(split, values, intervals, gains, trained_on, len(each.targets))
+    say(split, values, ends, gains, trained_on, len(each.targets))
     if robustness is not None:
         say_robustness(robustness)
     print(f"evaluation: {record.folder}", flush=True)
@@ -237,7 +238,7 @@ def say(
     count: int,
 ) -> None:
     """The figures on the screen."""
-    rows = [(f"{split}/{name}", f"{value:.4f}", interval_text(intervals.get(name))) for name, value in values.items()]
+    rows = [(f"{split}/{name}", f"{value:.4f}", interval_text(name, intervals)) for name, value in values.items()]
     print_table(("metric", "value", "interval"), rows)
     if len(gains) > 1:
         print_table(GAIN_COLUMNS, gain_rows(gains))

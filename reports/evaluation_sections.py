@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from models.analysis.class_scores import HardImage
-from models.analysis.metrics import INTERVALS, MEANING, PerImage, reliability
+from models.analysis.metrics import MEANING, PerImage, method, reliability
 from reports import charts, evaluation_charts, page
 from reports.figures import record_figure
 from settings.run_folder import RunFolder
@@ -43,25 +43,25 @@ def headline(values: Mapping[str, float], intervals: Mapping[str, Sequence[float
         "ece": "calibration error",
     }
     return [
-        (title, f"{values[name]:.4f}", interval_text(intervals.get(name)) or f"{count} images")
+        (title, f"{values[name]:.4f}", interval_text(name, intervals) or f"{count} images")
         for name, title in titles.items()
         if name in values
     ]
 
 
-def interval_text(interval: Sequence[float] | None) -> str:
-    """An interval in words; empty where there is none."""
-    return "" if interval is None else f"95 % {interval[0]:.4f} to {interval[1]:.4f}"
+def interval_text(name: str, intervals: Mapping[str, Sequence[float]]) -> str:
+    """The interval of a score and whose it is, in words; empty where there is none."""
+    if name not in intervals:
+        return ""
+    low, high = intervals[name]
+    return f"95 % {low:.4f} to {high:.4f} ({method(name)})"
 
 
 def metrics_rows(
     values: Mapping[str, float], intervals: Mapping[str, Sequence[float]]
 ) -> tuple[Sequence[str], list[Sequence[str]]]:
     """Columns and rows of the table of all metrics, with what each means."""
-    rows = [
-        (name, f"{value:.4f}", interval_text(intervals.get(name)) if name in INTERVALS else "", MEANING[name])
-        for name, value in values.items()
-    ]
+    rows = [(name, f"{value:.4f}", interval_text(name, intervals), MEANING[name]) for name, value in values.items()]
     return ("metric", "value", "interval", "meaning"), [list(row) for row in rows]
 
 

@@ -145,7 +145,8 @@ def headline(summary: dict[str, Any], tested: int) -> list[tuple[str, str, str]]
     names = list(summary.get("metric_modes") or ("accuracy", "f1_macro", "loss"))
     for name in names:
         low, high = summary.get(f"test/{name}_interval") or (None, None)
-        interval = "" if low is None else f"95 % interval {low:.4f} to {high:.4f}, {tested} images"
+        whose = summary.get(f"test/{name}_interval_method")
+        interval = "" if low is None else f"95 % {whose} interval {low:.4f} to {high:.4f}, {tested} images"
         add(f"test {title(name)}", f"test/{name}", interval)
     add(f"validation {title(names[0])}", f"val/{names[0]}", "of the best epoch")
     if (best := summary.get("best_epoch")) is not None:

@@ -102,6 +102,8 @@ def test_the_test_accuracy_is_that_of_the_run_and_every_number_can_be_recomputed
         )
     low, high = found["intervals"]["test/accuracy"]
     assert low < metrics["test/accuracy"] < high and high - low < 0.12
+    assert [low, high] == json.loads((runs["net"] / "summary.json").read_text())["test/accuracy_interval"]
+    assert "Wilson" in found["interval"] and "bootstrap" in found["interval"]
     assert sum(one["images"] for one in found["calibration"]) == 359
 
     losses = sorted((float(row["loss"]) for row in table), reverse=True)

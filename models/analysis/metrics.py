@@ -28,6 +28,8 @@ MEANING = {
 }
 INTERVALS = ("accuracy", "accuracy_macro", "top5_accuracy", "f1_macro", "loss", "brier", "ece")
 """Those that get an interval."""
+SHARES = ("accuracy", "top5_accuracy")
+"""Shares of the images: theirs is Wilson's, as everywhere; the others' is the percentile bootstrap."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +108,18 @@ def scores(images: PerImage, weights: Tensor | None = None) -> dict[str, float]:
     if images.classes <= 5:
         del found["top5_accuracy"]
     return {name: value.item() for name, value in found.items()}
+
+
+def intervals(images: PerImage, *, resamples: int, seed: int) -> dict[str, list[float]]:
+    """The 95 % interval of each of `INTERVALS`; with no resamples, of `SHARES` alone."""
+    drawn, values = bootstrap_intervals(images, resamples=resamples, seed=seed), scores(images)
+    shares = {name: wilson_interval(values[name], len(images.targets)) for name in SHARES if name in values}
+    return {name: (drawn | shares)[name] for name in INTERVALS if name in shares or name in drawn}
+
+
+def method(name: str) -> str:
+    """Whose interval a score has."""
+    return "Wilson" if name in SHARES else "bootstrap"
 
 
 def bootstrap_intervals(images: PerImage, *, resamples: int, seed: int) -> dict[str, list[float]]:

@@ -211,6 +211,9 @@ class Task(LightningModule):
         """Counts (K, K) of the test, true by predicted class, where `decisions` are not of images."""
         return None
 
+    interval_method = ""
+    """Whose interval it is: reports name it."""
+
     def interval(self, metrics: Mapping[str, float], images: int) -> tuple[float, float] | None:
         """95 % interval of the first metric of a test, where it has one."""
         return None

@@ -92,6 +92,8 @@ class Classification(Task):
         """True and predicted class of each image, int64 (B, 2)."""
         return torch.stack((batch[1], outputs.argmax(dim=1)), dim=1)
 
+    interval_method = "Wilson"
+
     def interval(self, metrics: Mapping[str, float], images: int) -> tuple[float, float]:
         """Wilson's 95 % interval of the accuracy."""
         low, high = wilson_interval(metrics["test/accuracy"], images)

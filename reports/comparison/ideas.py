@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports.comparison.runs import Run, number
-from reports.comparison.significance import Spread, spread
+from reports.comparison.significance import Spread, limits_of, spread
 from settings.commands.compare import Condition
 from settings.errors import UserError, nearest
 
@@ -21,6 +21,8 @@ INERT_SECTIONS = (
 )
 LOWER_IS_BETTER = ("loss", "seconds", "parameters", "epoch", "steps", "error")
 ABSENT = "–"
+MOST_NAMED = 12
+"""Runs that a note names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +60,7 @@ class Idea:
     def spread(self, key: str) -> Spread | None:
         """A metric or figure over the seeds; None where no run has it."""
         values = list(self.by_seed(key).values())
-        return spread(values) if values else None
+        return spread(values, limits_of(key)) if values else None
 
 
 def settings(run: Run) -> dict[str, Any]:
@@ -66,25 +68,35 @@ def settings(run: Run) -> dict[str, Any]:
     return {k: v for k, v in run.config.items() if k not in INERT and not k.startswith(INERT_SECTIONS)}
 
 
-def group(runs: Iterable[Run], *, each_seed: bool) -> tuple[list[Idea], list[str]]:
-    """Make ideas of runs, and say which runs were left out: of the same idea and seed, the last one started counts.
+def group(runs: Iterable[Run], *, each_seed: bool, keep_all: bool) -> tuple[list[Idea], list[str]]:
+    """Make ideas of runs: of the same idea and seed, the last one started counts, and a note names the others.
 
     Args:
         runs: in any order.
         each_seed: make an idea of every run.
+        keep_all: a run that is repeated is an idea of its own, and not left out: the user has named it.
     """
     groups: dict[Any, dict[Any, Run]] = {}
-    repeated = 0
+    repeated: list[Run] = []
     for run in sorted(runs, key=lambda one: number(one.facts.get("started")) or 0.0):
         key: Any = run.folder
         if run.status == "finished" and not each_seed:
             ground = (run.facts.get("data_fingerprint"), run.test_images, run.val_images)
             key = (ground, repr(sorted((name, canonical(value)) for name, value in settings(run).items())))
         inner = groups.setdefault(key, {})
-        repeated += run.seed in inner
+        if run.seed in inner:
+            repeated.append(inner[run.seed])
         inner[run.seed] = run
-    notes = [f"{repeated} runs repeat an idea and a seed: the one that started last counts"] if repeated else []
-    return [Idea(tuple(inner[seed] for seed in sorted(inner, key=str))) for inner in groups.values()], notes
+    ideas = [Idea(tuple(inner[seed] for seed in sorted(inner, key=str))) for inner in groups.values()]
+    if not repeated:
+        return ideas, []
+    those = ", ".join(run.label for run in repeated[:MOST_NAMED]) + (", ..." if len(repeated) > MOST_NAMED else "")
+    if keep_all:
+        ideas += [Idea((run,)) for run in repeated]
+        return ideas, [f"the same idea and seed was run again later: {those} stand in rows of their own"]
+    return ideas, [
+        f"left out: {those}; the same idea and seed was run again later, and that run counts (seeds=each shows all)"
+    ]
 
 
 def differing(ideas: Sequence[Idea]) -> tuple[list[str], list[str]]:

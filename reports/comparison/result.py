@@ -12,6 +12,7 @@ from reports.comparison.significance import (
     PairedImages,
     PairedSeeds,
     Spread,
+    limits_of,
     paired_seeds,
     read_predictions,
     same_images,
@@ -73,7 +74,7 @@ def compare_runs(job: Comparison) -> Result:
     if not runs:
         raise UserError(f"command line: where: none of {len(found)} runs fits")
     metric = grouping.choose_metric(runs, job.by)
-    ideas, notes = grouping.group(runs, each_seed=job.seeds == "each")
+    ideas, notes = grouping.group(runs, each_seed=job.seeds == "each", keep_all=bool(job.wanted))
     differing, more = grouping.differing(ideas)
     result = Result(metric=metric, rows=[], columns=_columns(job, metric, differing), differing=differing)
     result.rows = _rows(ideas, result.columns, metric, highest=grouping.highest_first(metric, job.order, runs))
@@ -183,7 +184,8 @@ def _pair(result: Result, job: Comparison) -> None:
         )
     missing: dict[Run, None] = {}
     for row in others[:MOST_PAIRS]:
-        seeds = paired_seeds(base.idea.by_seed(result.metric), row.idea.by_seed(result.metric))
+        by_seed = [idea.by_seed(result.metric) for idea in (base.idea, row.idea)]
+        seeds = paired_seeds(*by_seed, limits_of(result.metric))
         images: dict[str, PairedImages] = {}
         if len(base.idea.runs) == len(row.idea.runs) == 1:
             images = _over_images(base.idea.first, row.idea.first, result.notes, missing)

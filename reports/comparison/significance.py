@@ -23,26 +23,47 @@ class Spread:
     highest: float
 
 
-def spread(values: Sequence[float]) -> Spread:
-    """Describe at least one value."""
+Limits = tuple[float, float]
+
+LIMITS: dict[str, Limits] = {
+    **dict.fromkeys(("kappa", "matthews", "corrcoef"), (-1.0, 1.0)),
+    **dict.fromkeys(("accuracy", "precision", "recall", "f1", "specificity", "exact"), (0.0, 1.0)),
+    **dict.fromkeys(("iou", "miou", "dice", "jaccard", "auroc", "map", "ece"), (0.0, 1.0)),
+    **dict.fromkeys(("loss", "brier", "error", "seconds", "parameters", "steps", "epoch"), (0.0, math.inf)),
+}
+"""A word of a metric's name -> the values that it can have; the first that fits."""
+
+
+def limits_of(metric: str) -> Limits:
+    """The values that a metric can have, as far as its name tells."""
+    words = metric.rpartition("/")[2].split("_")
+    return next((ends for word, ends in LIMITS.items() if word in words), (-math.inf, math.inf))
+
+
+def spread(values: Sequence[float], limits: Limits = (-math.inf, math.inf)) -> Spread:
+    """Describe at least one value of a quantity with such limits."""
     found = np.asarray(values, dtype=np.float64)
     return Spread(
         n=len(found),
         mean=float(found.mean()),
-        interval=mean_interval(values) if len(found) > 1 else None,
+        interval=mean_interval(values, limits) if len(found) > 1 else None,
         lowest=float(found.min()),
         highest=float(found.max()),
     )
 
 
-def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """95 % interval of the mean of at least two independent values (Student 1908)."""
+def mean_interval(values: Sequence[float], limits: Limits = (-math.inf, math.inf)) -> tuple[float, float]:
+    """95 % interval of the mean of at least two independent values (Student 1908), cut at what the mean can be.
+
+    A value beyond the limits, of a metric that was taken for another by its name, lifts them.
+    """
     from scipy import stats
 
     found = np.asarray(values, dtype=np.float64)
     mean, error = float(found.mean()), float(found.std(ddof=1)) / math.sqrt(len(found))
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(found) - 1)) * error
-    return mean - half, mean + half
+    low, high = limits if limits[0] <= found.min() and found.max() <= limits[1] else (-math.inf, math.inf)
+    return max(low, mean - half), min(high, mean + half)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +89,9 @@ class PairedSeeds:
     sign_p: float | None
 
 
-def paired_seeds(first: Mapping[int, float], second: Mapping[int, float]) -> PairedSeeds | None:
+def paired_seeds(
+    first: Mapping[int, float], second: Mapping[int, float], limits: Limits = (-math.inf, math.inf)
+) -> PairedSeeds | None:
     """Compare seed -> value of two ideas over the seeds that both have; None where those are fewer than two."""
     seeds = sorted(first.keys() & second.keys())
     if len(seeds) < 2:
@@ -82,7 +105,7 @@ def paired_seeds(first: Mapping[int, float], second: Mapping[int, float]) -> Pai
     return PairedSeeds(
         n=len(seeds),
         difference=float(differences.mean()),
-        interval=mean_interval(differences.tolist()),
+        interval=mean_interval(differences.tolist(), (limits[0] - limits[1], limits[1] - limits[0])),
         p=float(stats.ttest_rel(one, other).pvalue) if varies else None,
         first_higher=higher,
         second_higher=lower,

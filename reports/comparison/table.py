@@ -23,7 +23,7 @@ def shown(result: Result) -> tuple[list[str], list[list[str]]]:
     """Header and rows for readers: figures rounded, columns without content left out."""
     header = ["rank", "run", *_status_column(result)]
     spreads = any(row.spread and row.spread.n > 1 for row in result.rows)
-    header += [result.metric, *(["95 % interval", "lowest to highest"] if spreads else [])]
+    header += [result.metric, *(["95 % t-interval", "lowest to highest"] if spreads else [])]
     header += ["seed" if not spreads else "seeds", *result.columns]
     rows = []
     for row in result.rows:

@@ -56,7 +56,9 @@ class Evaluation(Job):
     output: Path | None = key(None, "folder of the results; else RUN/evaluation/SPLIT-VIEWS", read=_folder)
     batch_size: Annotated[int, "1 <= x <= 65536"] | None = key(None, "images at once", shown="that of the training")
     device: Literal["auto", "cpu", "cuda", "mps"] = key("auto", "where it computes")
-    bootstrap: Annotated[int, "0 <= x <= 100000"] = key(1000, "resamples of the images for the intervals; 0: none")
+    bootstrap: Annotated[int, "0 <= x <= 100000"] = key(
+        1000, "resamples of the images for intervals; 0: Wilson's alone"
+    )
     hardest: Annotated[int, "1 <= x <= 100000"] = key(100, "rows of hardest.csv and easiest.csv; the page shows 24")
     seed: Annotated[int, "0 <= x <= 4294967295"] = key(0, "of bootstrap, corruptions and random starts")
     corruptions: bool = key(False, "true: accuracy under ten corruptions at five severities")

@@ -85,7 +85,7 @@ def test_it_says_what_the_summary_says_and_how_to_repeat_it(folder, text):
     low, high = summary["test/accuracy_interval"]
     for words in (
         f"{summary['metrics']['test/accuracy']:.4f}",
-        f"95 % interval {low:.4f} to {high:.4f}, 359 images",
+        f"95 % Wilson interval {low:.4f} to {high:.4f}, 359 images",
         f"{summary['metrics']['test/loss']:.4f}",
         summary["command"],
         "max_epochs: 3",

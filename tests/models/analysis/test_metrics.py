@@ -6,7 +6,7 @@ import torch
 from sklearn import metrics as sk
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from models.analysis.metrics import MEANING, bootstrap_intervals, per_image, reliability, scores
+from models.analysis.metrics import MEANING, bootstrap_intervals, intervals, method, per_image, reliability, scores
 
 
 def drawn(images: int, classes: int, *, seed: int = 0, absent: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -76,6 +76,22 @@ def test_intervals_are_those_of_scipy():
         assert found[name] == pytest.approx(list(theirs), abs=0.01)
         assert found[name][0] < scores(each)[name] < found[name][1]
     assert bootstrap_intervals(each, resamples=0, seed=0) == {}
+
+
+def test_shares_of_images_have_wilson_s_interval():
+    from scipy.stats import binomtest
+
+    probs, targets = drawn(120, 7)
+    each = per_image(probs, targets)
+    found, values = intervals(each, resamples=200, seed=0), scores(each)
+    bootstrap = bootstrap_intervals(each, resamples=200, seed=0)
+    for name, value in values.items():
+        if name in ("accuracy", "top5_accuracy"):
+            theirs = binomtest(round(value * 120), 120).proportion_ci(method="wilson")
+            assert found[name] == pytest.approx([theirs.low, theirs.high], rel=1e-9) and method(name) == "Wilson"
+        elif name in bootstrap:
+            assert found[name] == bootstrap[name] and method(name) == "bootstrap"
+    assert list(intervals(each, resamples=0, seed=0)) == ["accuracy", "top5_accuracy"]
 
 
 def test_bins_are_open_below_and_closed_above():

@@ -141,7 +141,23 @@ def test_the_last_run_of_a_seed_counts(tmp_path, make_run):
     make_run("first", test_accuracy=0.9, started=1.0)
     found = compare(tmp_path)
     assert [row.idea.first.folder.name for row in found.rows] == ["again"]
-    assert any("1 runs repeat" in note for note in found.notes)
+    assert any("left out: digits-mine/first; " in note for note in found.notes)
+    for words in (["first", "again"], ["digits-mine/*"]):  # named by the user
+        found = compare(tmp_path, *words)
+        assert [row.idea.first.folder.name for row in found.rows] == ["first", "again"]
+        assert any("digits-mine/first stand in rows of their own" in note for note in found.notes)
+
+
+def test_the_interval_of_a_share_is_a_share(tmp_path, make_run):
+    """Two seeds that are far apart; the t-interval alone would go from -0.13 on to 1.12, and a loss below 0."""
+    for seed, (accuracy, loss) in enumerate([(0.446, 0.1), (0.544, 3.0)]):
+        make_run(f"far-{seed}", seed=seed, test_accuracy=accuracy, val_loss=loss)
+    half = 12.706204736432095 * 0.049  # Student's t with 1 degree of freedom
+    assert 0.495 - half < 0 and 0.495 + half > 1
+    (row,) = compare(tmp_path).rows
+    assert row.spread.interval == (0.0, 1.0)
+    (row,) = compare(tmp_path, "by=val/loss").rows
+    assert row.spread.interval == (0.0, pytest.approx(1.55 + 12.706204736432095 * 1.45))
 
 
 def test_two_runs_are_tested_over_the_same_images(tmp_path, make_run, predict):

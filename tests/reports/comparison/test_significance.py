@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from reports.comparison.significance import (
+    limits_of,
     mean_interval,
     paired_images,
     paired_seeds,
@@ -88,3 +89,31 @@ def test_predictions_are_paired_by_key_whatever_their_order(tmp_path):
     for name, reason in {"twice": "a twice", "columns": "no columns", "empty": "no image", "none": "cannot"}.items():
         with pytest.raises(ValueError, match=reason):
             read_predictions(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("metric", "ends"),
+    {
+        "test/accuracy": (0, 1),
+        "val/accuracy_macro": (0, 1),
+        "val/f1_macro": (0, 1),
+        "test/mean_average_precision": (0, 1),
+        "test/miou": (0, 1),
+        "val/cohen_kappa": (-1, 1),
+        "val/matthews_corrcoef": (-1, 1),
+        "val/loss": (0, math.inf),
+        "train_seconds": (0, math.inf),
+        "val/mean_absolute_percentage_error": (0, math.inf),
+        "val/mape": (-math.inf, math.inf),
+        "val/mine": (-math.inf, math.inf),
+    }.items(),
+)
+def test_an_interval_stays_within_what_a_metric_can_be(metric, ends):
+    assert limits_of(metric) == ends
+    values = [0.1, 0.9]
+    low, high = mean_interval(values, ends)
+    free = mean_interval(values)
+    assert (low, high) == (max(ends[0], free[0]), min(ends[1], free[1])) and low < 0.5 < high
+    found = paired_seeds({0: 0.9, 1: 0.1}, {0: 0.1, 1: 0.2}, ends)
+    assert ends[0] - ends[1] <= found.interval[0] < found.interval[1] <= ends[1] - ends[0]
+    assert mean_interval([-3.0, 2.0], ends) == mean_interval([-3.0, 2.0])  # another quantity than its name says
