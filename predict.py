@@ -115,4 +115,6 @@ def gather(job: PredictJob) -> "tuple[LoadedRun, UnlabelledImages]":
 
 
 if __name__ == "__main__":
-    sys.exit(launch(run, sys.argv[1:], compose_jobs=compose_jobs, help_page=COMMAND.format_help))
+    sys.exit(
+        launch(run, sys.argv[1:], compose_jobs=compose_jobs, help_page=COMMAND.format_help, stops_with_reader=True)
+    )

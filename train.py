@@ -82,6 +82,8 @@ def fit_and_test(config: "RunConfig", members: "Members") -> dict[str, float]:
                 record=record, chosen=config.logger.chosen(), config=config.to_plain(), step=start.step
             ),
             find_unused=task.needs_unused_parameters,
+            test=config.test,
+            at_least_one=config.debug is not None,
         )
         stopped = fit(training, task, data, start)
         metrics = score_best(

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -55,7 +56,8 @@ class StopSignals:
         if self.held and not again:
             self.received = number
             if self._speaks:
-                os.write(2, b"\nstopping after this step; Ctrl-C again leaves at once\n")
+                with suppress(OSError):  # nobody reads it any more
+                    os.write(2, b"\nstopping after this step; Ctrl-C again leaves at once\n")
             return
         if again and number != signal.SIGINT:
             return  # a scheduler repeats itself; only a person's second Ctrl-C means "at once"

@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -59,6 +60,14 @@ def settle_devices(config: RunConfig) -> None:
     """
     trainer, data = config.trainer, config.data
     kind = trainer.accelerator
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    there |= {"gpu": there["cuda"] or there["mps"], "tpu": find_spec("torch_xla") is not None, "auto": True}
+    if not there[kind]:
+        found = ", ".join(name for name in ("cpu", "cuda", "mps", "tpu") if there[name])
+        raise UserError(
+            f"trainer.accelerator={kind}: there is none here; this machine has {found}, and "
+            "trainer.accelerator=auto takes the fastest"
+        )
     if kind in ("auto", "gpu"):
         kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     available = {"cuda": torch.cuda.device_count(), "mps": 1}.get(kind)

@@ -13,7 +13,7 @@ def run_folder(config: "RunConfig") -> Any:
 
     if config.run_folder is not None:
         return config.run_folder
-    return new_folder(rooted(config.paths.runs), config.kind, config.name, reuse=config.resume == "auto")
+    return new_folder(rooted(config.paths.runs), config.kind, config.name, resume=config.resume)
 
 
 def facts(config: "RunConfig", task: "Task") -> dict[str, Any]:

@@ -73,7 +73,7 @@ def score_best(
         )
         tester = Trainer(
             **process_arguments(record.members, arguments),
-            callbacks=[tested, HoldSignals(record.signals), BadFiles(record)],
+            callbacks=[tested, HoldSignals(record.signals), BadFiles(record), training.enough],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers.logger import Logger
 
 from callbacks.bad_files import BadFiles
@@ -27,6 +28,8 @@ from callbacks.throughput import Throughput
 from engine.launcher import process_arguments
 from engine.run_folder import RunRecord
 from reports.report import Report
+from settings.errors import UserError
+from settings.schema.run_config import Trainer as TrainerSection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,7 @@ class Training:
     trainer: Trainer
     best: BestCheckpoint
     throughput: Throughput
+    enough: EnoughBatches
     report: Report | None
 
 
@@ -48,6 +52,8 @@ def build_training(
     monitor_mode: str,
     loggers: list[Logger],
     find_unused: bool = False,
+    test: bool = True,
+    at_least_one: bool = False,
 ) -> Training:
     """Make the trainer of a run.
 
@@ -58,6 +64,8 @@ def build_training(
         monitor: metric of best checkpoint and early stopping.
         monitor_mode: `max` or `min`.
         loggers: where figures go, metrics.csv among them.
+        test: whether the run ends with a test.
+        at_least_one: whether a limit leaves at least one batch of each split.
         find_unused: whether several processes have to expect parameters without a gradient.
     """
     quieten()
@@ -65,9 +73,9 @@ def build_training(
     every = callbacks["checkpoint"]["every_n_steps"]
     signals = HoldSignals(record.signals)
     last = LastCheckpoint(folder=record.checkpoints, signals=signals, every_n_steps=every)
-    throughput = Throughput()
+    throughput, enough = Throughput(), EnoughBatches(test=test, at_least_one=at_least_one)
     finite = FiniteCheck(every_n_steps=callbacks["finite"]["every_n_steps"])
-    chosen: list[Callback] = [throughput, signals, BadFiles(record), EnoughBatches(), finite]
+    chosen: list[Callback] = [throughput, signals, BadFiles(record), enough, finite]
     if callbacks["features_once"]:
         chosen.append(FeaturesOnce(say=record.say))
     if ema := callbacks["ema"]:
@@ -84,7 +92,8 @@ def build_training(
         from callbacks.loggers.wandb_logger import CheckpointArtifacts
 
         chosen.append(CheckpointArtifacts(folder=record.checkpoints))
-    trainer = Trainer(
+    trainer = refusing(
+        arguments,
         **_with_profiler(process_arguments(record.members, arguments, find_unused=find_unused), record.folder),
         logger=loggers,
         callbacks=[*chosen, SameKeys(), best, last],
@@ -96,7 +105,28 @@ def build_training(
     )
     record.loggers = loggers
     report = Report(**callbacks["report"]) if callbacks["report"] else None
-    return Training(trainer=trainer, best=best, throughput=throughput, report=report)
+    return Training(trainer=trainer, best=best, throughput=throughput, enough=enough, report=report)
+
+
+def refusing(said: Mapping[str, Any], **arguments: Any) -> Trainer:
+    """Lightning's trainer; what it refuses is a mistake in the section `trainer`.
+
+    Args:
+        said: plain arguments as the configuration has them.
+        arguments: all that it is made with.
+
+    Raises:
+        UserError: with the key that Lightning's text names, else with those that are not at their defaults.
+    """
+    try:
+        return Trainer(**arguments)
+    except (MisconfigurationException, ValueError, TypeError, ImportError, RuntimeError) as error:
+        text = (str(error).strip() or type(error).__name__).splitlines()[0]
+        usual = TrainerSection().lightning_arguments()
+        changed = [key for key, value in said.items() if value != usual.get(key)]
+        named = [key for key in changed if key in text or str(said[key]) in text] or changed or list(said)
+        keys = ", ".join(f"trainer.{key}={said[key]}" for key in named)
+        raise UserError(f"{keys}: Lightning refuses it: {text}") from error
 
 
 def _named_callback(section: Mapping[str, Any], *, say: Callable[[str], None]) -> Callback:

@@ -82,19 +82,27 @@ class RunLock:
             self._file.close()
 
 
-def new_folder(runs: Path, kind: str, name: str | None, *, reuse: bool) -> Path:
+def new_folder(runs: Path, kind: str, name: str | None, *, resume: str | None = None) -> Path:
     """Create the folder of a new run.
 
     Args:
         runs: folder of all runs.
         kind: `<experiment>` or `<data>-<model>`.
         name: the run's own name; without one, a time stamp with a random tail.
-        reuse: take an existing folder that holds no checkpoint (`resume=auto` after a kill before the first save).
+        resume: the user's word: `auto` takes an existing folder that holds no checkpoint, of a run that was killed
+            before its first save.
+
+    Raises:
+        UserError: there is such a run already, or the folder cannot be made.
     """
     own = identity(name)
     folder = as_on_disk(runs / kind / (own or f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{secrets.token_hex(3)}"))
-    if folder.is_dir() and own and not (reuse and not has_checkpoint(folder)):
-        raise UserError(f"name={own}: the run {folder} exists; go on with it by resume=auto, or choose another name")
+    if folder.is_dir() and own and not (resume == "auto" and not has_checkpoint(folder)):
+        what = {
+            None: "go on with it by resume=auto, or choose another name",
+            "auto": "another start of it has saved its first checkpoint meanwhile; run the same line again",
+        }.get(resume, f"resume={resume} starts a new run, which needs another name")
+        raise UserError(f"name={own}: the run {folder} exists; {what}")
     try:
         folder.mkdir(parents=True, exist_ok=bool(own))
     except OSError as error:

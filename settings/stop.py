@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from contextlib import suppress
 from types import FrameType
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
@@ -50,7 +51,8 @@ def leave_at_a_signal() -> None:
 
     def leave(number: int, frame: FrameType | None) -> None:
         if speaks and os.getpid() == own:  # not a worker that was forked off
-            os.write(2, f"stopped by {signal.Signals(number).name}\n".encode())
+            with suppress(OSError):  # nobody reads it any more
+                os.write(2, f"stopped by {signal.Signals(number).name}\n".encode())
         os._exit(128 + number)
 
     for number in SIGNALS:

@@ -24,6 +24,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from callbacks.loggers.reachable import PATIENCE, reachable
+from settings.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -169,6 +170,7 @@ def wandb_logger(
     import wandb
 
     finish()
+    _refuse_environment()
 
     def start(mode: str | None, server: str | None = None) -> WandbLog:
         experiment = wandb.init(  # not by Lightning, which hands over an argument that wandb warns of
@@ -260,6 +262,23 @@ class CheckpointArtifacts(Callback):
                 path = self.folder / f"{alias}.ckpt"
                 if path.is_file():
                     logger.attempt(partial(logger.send_checkpoint, path, alias))
+
+
+def _refuse_environment() -> None:
+    """Ask wandb whether it takes its variables of the environment, before a run relies on them.
+
+    Raises:
+        UserError: it does not.
+    """
+    import wandb
+
+    try:
+        wandb.Settings().update_from_env_vars(os.environ)
+    except Exception as error:  # pydantic's, wandb's and plain ones
+        said = [line.strip() for line in str(error).splitlines() if "errors.pydantic.dev" not in line]
+        given = ", ".join(sorted(name for name in os.environ if name.startswith("WANDB_") and name != "WANDB_API_KEY"))
+        text = " ".join(said).partition(" [type=")[0]
+        raise UserError(f"logger=wandb: wandb refuses the environment ({given}): {text}") from error
 
 
 def _say(line: str) -> None:

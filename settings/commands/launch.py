@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from settings.commands.output import lasting_output
 from settings.errors import NothingLeft, UserError, shorten, storage_error, unknown, worker_error
 from settings.stop import Stopped
 from settings.world import OURS, launched
@@ -24,6 +25,7 @@ def launch(
     *,
     compose_jobs: Callable[[list[str], bool], list[Any]] | None = None,
     help_page: Callable[[], str] | None = None,
+    stops_with_reader: bool = False,
 ) -> int:
     """Check the whole command line, then run its jobs one after the other.
 
@@ -32,10 +34,21 @@ def launch(
         argv: the arguments behind the script's name.
         compose_jobs: turns overrides into checked jobs; without it, those of `train.py`.
         help_page: what --help prints; without it, the page of `train.py` and of its groups.
+        stops_with_reader: whether the work is for the reader of standard output, and ends with it; else it goes on.
 
     Returns:
         0, or the code of the first job that failed: its exception's `exit_code` (2: user's mistake), or 1.
     """
+    with contextlib.nullcontext() if stops_with_reader else lasting_output():
+        return _launch(run, argv, compose_jobs, help_page)
+
+
+def _launch(
+    run: Callable[[Any], Any],
+    argv: Sequence[str],
+    compose_jobs: Callable[[list[str], bool], list[Any]] | None,
+    help_page: Callable[[], str] | None,
+) -> int:
     show_traceback = "traceback=true" in [argument.lower() for argument in argv]
     try:
         if {"-h", "--help"} & set(argv):

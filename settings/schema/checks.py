@@ -26,6 +26,7 @@ from settings.schema import (
     recipes,
     schedules,
     signatures,
+    trackers,
 )
 from settings.schema.mistakes import show
 from settings.schema.run_config import Settings
@@ -594,6 +595,9 @@ def _tracker(config: Settings, written: Set[str]) -> Mistakes:
         found = loggers.find(name)
         for text in loggers.missing(found) if found else ():
             yield ("logger",), f"={name}: {text}"
+    if "wandb" in config.logger.names:
+        for key, text in trackers.wandb_mistakes(config.logger.model_extra or {}, os.environ):
+            yield (("logger", key), text) if key else (("logger",), f"=wandb: {text}")
 
 
 OUTPUTS = {"logits": "score a class of an image", "dense": "score a class of each pixel"}

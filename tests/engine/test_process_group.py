@@ -5,6 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 from torch.distributed import TCPStore
 
 from callbacks.signals import Stopped
@@ -114,6 +115,15 @@ def test_an_agreed_stop_is_no_failure(pair):
 def test_what_a_cpu_cannot_do_is_said_before_anything_starts(typed, said):
     config = compose(["trainer.accelerator=cpu", "trainer.devices=2", typed])
     with pytest.raises(UserError, match=said):
+        settle_devices(config)
+
+
+@pytest.mark.parametrize("kind", ["gpu", "cuda", "mps", "tpu"])
+def test_an_accelerator_that_is_not_there_is_said_with_those_that_are(kind, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    config = compose([f"trainer.accelerator={kind}"])
+    with pytest.raises(UserError, match=rf"trainer.accelerator={kind}: there is none here; this machine has cpu, and"):
         settle_devices(config)
 
 

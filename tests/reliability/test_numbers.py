@@ -10,9 +10,11 @@ from torch import nn
 from callbacks.checkpoint import AtomicCheckpointIO
 from callbacks.finite import FOLD, FiniteCheck, NumericError
 from datamodules.base import ImageDataModule
+from engine.trainer import refusing
 from models.tasks.classification import Classification
 from settings.commands.launch import launch
 from settings.errors import UserError
+from settings.schema.run_config import Trainer
 from train import run, train
 
 SMALL = ["data.per_class=24", "data.batch_size=32", "model=cnn", "model.widths=[6,6]", "trainer.max_epochs=3"]
@@ -162,13 +164,37 @@ def test_no_file_is_written_that_is_not_finite(part, tmp_path):
     [
         ("trainer.limit_train_batches=0.01", r"limit_train_batches=0.01: of 7 batches \(240 train images\)"),
         ("trainer.limit_val_batches=0.01", r"limit_val_batches=0.01: of \d batches \(145 val images\)"),
+        ("trainer.limit_test_batches=0.01", r"limit_test_batches=0.01: of \d+ batches \(359 test images\)"),
+        ("trainer.val_check_interval=8", r"val_check_interval=8: an epoch has 7 training batches.*at most 7"),
         ("data.val_fraction=1e-9", r"no image is left for val \(train 240, val 0, test 359"),
     ],
 )
 def test_a_run_of_nothing_is_refused_with_counts(override, said, tmp_path):
     with pytest.raises(UserError, match=said):
-        train([*SMALL, override, f"paths.runs={tmp_path}"])
+        train([*SMALL, "test=true", override, f"paths.runs={tmp_path}"])
     assert not list(tmp_path.glob("*/*/checkpoints/*"))
+
+
+def test_a_tenth_of_the_default_data_is_a_batch_at_least(tmp_path):
+    """`debug=limit` is for any data: three batches of validation, six of test."""
+    metrics = train(["model=softmax", "debug=limit", "callbacks=none", f"paths.runs={tmp_path}"])
+    assert {"val/accuracy", "test/accuracy"} <= metrics.keys()
+    (summary,) = tmp_path.glob("*/*/summary.json")
+    assert json.loads(summary.read_text())["steps"] == 2 * 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"gradient_clip_algorithm": "norn"}, "trainer.gradient_clip_algorithm=norn: Lightning refuses it: "),
+        ({"max_time": "soon"}, "trainer.max_time=soon: Lightning refuses it: "),
+    ],
+)
+def test_what_lightning_refuses_is_a_mistake_with_its_key(arguments, said):
+    said_here = {**Trainer().lightning_arguments(), **arguments}
+    with pytest.raises(UserError) as caught:
+        refusing(said_here, **said_here)
+    assert str(caught.value).startswith(said) and "\n" not in str(caught.value)
 
 
 def test_a_run_whose_epochs_are_reached_is_refused_with_counts(tmp_path):

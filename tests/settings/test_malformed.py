@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from settings.commands.launch import launch
+from settings.reading.compose import compose
+from settings.schema import trackers
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,6 +72,9 @@ MALFORMED = {
     "trainer.accelerator=gpuu": ["trainer.accelerator=gpuu", "nearest: gpu"],
     "trainer.strategy=dpp": ["trainer.strategy=dpp", "nearest: ddp"],
     "trainer.max_time=1h": ["trainer.max_time", "00:01:30:00"],
+    "logger=wandb logger.project=team/photos": ["logger.project=team/photos", "write team-photos", "logger.entity"],
+    f"logger=wandb logger.project={'x' * 129}": ["logger.project=xxx", "129 characters", "at most 128"],
+    f"logger=wandb logger.tags=[a,{'x' * 65}]": ["logger.tags=xxx", "65 characters", "at most 64"],
     "loss.label_smoothing=1.5": ["loss.label_smoothing=1.5", "less than 1"],
     "callbacks.ema.decay=1.5": ["callbacks.ema.decay=1.5", "less than 1"],
     "augment.horizontal_flip.p=2": ["augment.horizontal_flip.p=2", "from 0 to 1"],
@@ -241,6 +246,39 @@ def test_each_mistake_is_named_with_what_would_be_right(
         assert any(word in one for one in said), (word, said)
     assert not any("Traceback" in one or "Error" in one for one in said)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("WANDB_MODE", "oflline", "WANDB_MODE='oflline' in the environment is no mode of wandb; nearest: offline"),
+        ("WANDB_PROJECT", "a:b", "WANDB_PROJECT=a:b in the environment: a project of wandb must not hold :: write a-b"),
+        ("WANDB_TAGS", f"a,{'x' * 65}", "has 65 characters; a tag of wandb has at most 64"),
+    ],
+)
+def test_what_the_environment_tells_wandb_is_read_too(
+    name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, value)
+    code, lines = answer(capsys, ["logger=wandb"])
+    assert code == 2 and len(lines) == 1 and lines[0].startswith("command line: logger=wandb: ") and said in lines[0]
+    assert compose(["logger=csv"]).logger.name == "csv"
+
+
+def test_the_limits_of_wandb_are_its_own() -> None:
+    """Each name is asked of wandb as well."""
+    import wandb
+
+    good = {"project": "p" * 128, "run_tags": ("t" * 64,)}
+    assert wandb.Settings(**good).project == good["project"]
+    for key, value in (("project", "p" * 129), ("run_tags", ("t" * 65,)), ("mode", "oflline")):
+        with pytest.raises(Exception, match=r"129|128|65|offline"):
+            wandb.Settings(**{key: value})
+    for sign in trackers.NOT_IN_A_PROJECT:
+        with pytest.raises(Exception, match="cannot contain"):
+            wandb.Settings(project=f"a{sign}b")
+    for mode in trackers.MODES:
+        assert wandb.Settings(mode=mode).mode == mode
 
 
 def test_a_flood_of_mistakes_is_counted_and_not_poured_out(capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,7 +46,7 @@ def test_auto_goes_on_or_starts(tmp_path: Path) -> None:
     assert resumed(tmp_path, "auto", "mine") is None
     unsaved = make_run(tmp_path, "mine", started=1.0, files=())
     assert resumed(tmp_path, "auto", "mine") is None
-    assert new_folder(tmp_path, "digits-resnet20", "mine", reuse=True) == unsaved
+    assert new_folder(tmp_path, "digits-resnet20", "mine", resume="auto") == unsaved
     (unsaved / "checkpoints" / "previous.ckpt").touch()
     assert resumed(tmp_path, "auto", "mine") == unsaved
 
@@ -86,10 +86,19 @@ def test_a_near_name_is_named(tmp_path: Path) -> None:
 
 
 def test_new_folders_never_coincide(tmp_path: Path) -> None:
-    assert len({new_folder(tmp_path, "k", None, reuse=False) for _ in range(20)}) == 20
-    new_folder(tmp_path, "k", "mine", reuse=False)
-    with pytest.raises(UserError, match="resume=auto"):
-        new_folder(tmp_path, "k", "mine", reuse=False)
+    assert len({new_folder(tmp_path, "k", None) for _ in range(20)}) == 20
+    folder = new_folder(tmp_path, "k", "mine")
+    assert new_folder(tmp_path, "k", "mine", resume="auto") == folder, "it has saved nothing"
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "last.ckpt").touch()
+    for word, advice in {
+        None: "go on with it by resume=auto",
+        "auto": "run the same line again",
+        "best": "resume=best starts a new run, which needs another name",
+    }.items():
+        with pytest.raises(UserError, match=advice) as caught:
+            new_folder(tmp_path, "k", "mine", resume=word)
+        assert word is None or "resume=auto" not in str(caught.value), "it was typed, or would not be taken"
 
 
 def test_relative_paths_start_at_the_projects_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
