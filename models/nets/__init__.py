@@ -57,6 +57,9 @@ NETS: dict[str, tuple[str, dict[str, Any]]] = {
     "mobilenet_v3_small_32": ("mobilenet_v3:MobileNetV3Small", {}),
     "vit_tiny_32": ("vit:VisionTransformer", {}),
     "hybrid_tiny_32": ("hybrid:HybridTransformer", {}),
+    "capsnet": ("capsnet:CapsNet", {}),
+    "capsnet_decoder": ("capsnet:CapsNet", {"decoder": True}),
+    "capsnet_tiny": ("capsnet:CapsNet", {"width": 16, "kinds": 2}),
     "unet_2015": (
         "unet:UNet",
         {

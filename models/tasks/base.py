@@ -53,6 +53,7 @@ class Task(LightningModule):
         library: which of torchmetrics' classes score it by name: `Multiclass`, `Multilabel`, or none.
         from_library: those of `metrics` that a class of torchmetrics computes -> its name.
         head: outputs of the net; None is one a class.
+        trains: arguments of a net that it needs and no other task trains, such as `decoder`.
         padding: target of an image that only fills up a batch; it counts nowhere.
         predicts: what a prediction is: a `class` an image, a set of `labels`, or a `mask`.
         views: whether several views of a test image can be averaged.
@@ -88,6 +89,7 @@ class Task(LightningModule):
     library: ClassVar[str] = ""
     from_library: ClassVar[dict[str, str]] = {}
     head: ClassVar[int | None] = None
+    trains: ClassVar[tuple[str, ...]] = ()
     padding: ClassVar[int] = -1
     predicts: ClassVar[str] = "class"
     views: ClassVar[bool] = False

@@ -372,6 +372,19 @@ def _auxiliary(config: Settings, written: Set[str]) -> Mistakes:
         )
 
 
+def _parts_of_tasks(config: Settings, written: Set[str]) -> Mistakes:
+    """A part of a net that one task alone trains is there with this task, and with no other."""
+    own = config.model.source == "own" and config.model.name in names.nets()
+    arguments = names.nets()[config.model.name][1] | config.model.net_arguments() if own else {}
+    for task in names.tasks():
+        for part in names.task_value(task, "trains") or ():
+            if task == config.chosen_task and not arguments.get(part):
+                usual = (names.task_value(task, "defaults") or {}).get("model")
+                yield ("model", "name"), f"={config.model.name} has no {part}, which task={task} needs: model={usual}"
+            elif task != config.chosen_task and arguments.get(part):
+                yield ("model", part), f"={show(arguments[part])}: only task={task} trains it"
+
+
 def _image_size(config: Settings, written: Set[str]) -> Mistakes:
     if config.model.source != "own" or config.model.name not in names.nets():
         return
@@ -607,6 +620,7 @@ CHECKS: dict[Callable[[Settings, Set[str]], Mistakes], frozenset[str]] = {
     _net: frozenset({"model", "task", "data"}),
     _weights: frozenset({"model", "transfer"}),
     _auxiliary: frozenset({"model", "loss"}),
+    _parts_of_tasks: frozenset({"model", "task", "data"}),
     _image_size: frozenset({"model", "data"}),
     _subset: frozenset({"data"}),
     _batches: frozenset({"data", "trainer"}),

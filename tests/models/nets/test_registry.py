@@ -129,3 +129,41 @@ def test_evaluation_does_not_depend_on_the_rest_of_the_batch(name: str) -> None:
     net = build_net(name=name, num_classes=CLASSES, in_channels=1, image_size=size).eval()
     images = torch.rand(3, 1, size, size)
     torch.testing.assert_close(net(images)[:1], net(images[:1]))
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_memory_order_does_not_change_what_is_computed(name: str) -> None:
+    torch.manual_seed(0)
+    size = size_for(name)
+    net = build_net(name=name, num_classes=CLASSES, in_channels=3, image_size=size).eval()
+    images = torch.rand(2, 3, size, size)
+    expected = net(images)
+    net = net.to(memory_format=torch.channels_last)
+    found = net(images.to(memory_format=torch.channels_last))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_bfloat16_comes_near(name: str) -> None:
+    torch.manual_seed(0)
+    size = size_for(name)
+    net = build_net(name=name, num_classes=CLASSES, in_channels=3, image_size=size).eval()
+    images = torch.rand(2, 3, size, size)
+    expected = net(images)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = net(images)
+    torch.testing.assert_close(found.float(), expected, atol=0.1 * max(1.0, expected.abs().max().item()), rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", QUICK)
+def test_is_exported_for_any_number_of_images(name: str) -> None:
+    torch.manual_seed(0)
+    size = size_for(name)
+    net = build_net(name=name, num_classes=CLASSES, in_channels=1, image_size=size).eval()
+    images = torch.rand(2, 1, size, size)
+    batch = torch.export.Dim("batch", min=1)
+    program = torch.export.export(net, (images,), dynamic_shapes=({0: batch},), strict=False).module()
+    for count in (1, 5):
+        images = torch.rand(count, 1, size, size)
+        torch.testing.assert_close(program(images), net(images), atol=1e-5, rtol=1e-4)
