@@ -4,13 +4,14 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 
 from callbacks.throughput import Throughput
+from reports.terminal import BAR, window_width
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -39,7 +40,7 @@ class Progress(Callback):
         self.terminal = terminal
         self._bar: Bar | None = None
         self._line_due = False
-        self._epoch_words = ("", "")
+        self._epoch_words: tuple[str, tuple[str, ...]] = ("", ())
         self._started = self._refreshed = 0.0
         self._first_batch = 0
         self._counted = (0, 0.0)
@@ -89,7 +90,7 @@ class Progress(Callback):
         speed = f"  {images / seconds:.0f} images/s" if seconds else ""
         lr = float(trainer.optimizers[0].param_groups[-1]["lr"])
         self._line_due = True
-        self._epoch_words = (epoch, f"  lr {lr:.3g}{speed}{self._time_left(trainer)}")
+        self._epoch_words = (epoch, (f"  lr {lr:.3g}", speed, _memory(trainer), self._time_left(trainer)))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the last line and close the bar."""
@@ -111,8 +112,9 @@ class Progress(Callback):
         self._line_due = False
         epoch, rest = self._epoch_words
         names = (name for name in ("train/loss", *self._watched) if self._validated or not name.startswith("val/"))
-        line = f"{epoch}{_metrics(trainer, names)}{rest}"
-        log.info(line)
+        metrics = _metrics(trainer, names)
+        log.info(f"{epoch}{metrics}{''.join(rest)}")
+        line = fitting(epoch + metrics, rest, window_width())
         if self._bar is None:
             print(line, flush=True)
         else:
@@ -141,6 +143,21 @@ class Progress(Callback):
         return f"  {hours}:{minutes:02}:{seconds:02} left" if hours else f"  {minutes}:{seconds:02} left"
 
 
+def fitting(line: str, more: Sequence[str], width: int) -> str:
+    """The line with as much of `more` as a window holds, from its end: the time left is missed most."""
+    kept: list[str] = []
+    for part in reversed(more):
+        if len(line) + sum(map(len, kept)) + len(part) <= width:
+            kept.insert(0, part)
+    return line + "".join(kept)
+
+
+def _memory(trainer: Trainer) -> str:
+    """The most that tensors took on this process's GPU so far, which CUDA's allocator knows without waiting for it."""
+    device = trainer.strategy.root_device
+    return f"  {torch.cuda.max_memory_allocated(device) / 1e9:.1f} GB" if device.type == "cuda" else ""
+
+
 def _is_terminal() -> bool:
     # Not rich's own test: FORCE_COLOR, common in continuous integration, would put codes into a file.
     return sys.stdout.isatty()
@@ -150,12 +167,13 @@ def _open_bar(*, completed: int, total: int | None) -> "Bar":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar
+    from rich.table import Column
 
     bar = Bar(
-        BarColumn(),
+        BarColumn(bar_width=12, **BAR),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[left]}"),
-        TextColumn("{task.fields[words]}", markup=False),
+        TextColumn("{task.fields[left]}", table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[words]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
         console=Console(file=sys.stdout, force_terminal=True),
         auto_refresh=False,  # a thread of rich's would compete with training
     )

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from datamodules import splits
 from datamodules.batch import Operation, build_recipe
 from datamodules.image import build_image_recipe, is_per_image
-from datamodules.loading import WORKER_TIMEOUT, EvaluationBatches, Padded, TrainBatches, batch_loader
+from datamodules.loading import WORKER_TIMEOUT, EvaluationBatches, Padded, TrainBatches, batch_loader, workers_here
 from datamodules.randomness import generator, key, permutation
 from datamodules.sources.arrays import ArraySource
 from datamodules.sources.per_image import PerImage, changed
@@ -92,7 +92,7 @@ class ImageDataModule(lightning.LightningDataModule):
         *,
         seed: int = 0,
         batch_size: int = 128,
-        num_workers: int = 0,
+        num_workers: int | None = 0,
         persistent_workers: bool = True,
         worker_timeout: int = WORKER_TIMEOUT,
         val_fraction: float = 0.1,
@@ -112,7 +112,7 @@ class ImageDataModule(lightning.LightningDataModule):
             seed: of order, augmentation and dropout; never of the splits.
             batch_size: images per optimiser step, over all processes and accumulation steps.
             num_workers: processes that decode files and apply per-image operations; ignored (with a warning) where
-                there are none of either.
+                there are none of either. None: as many as this machine has cores for.
             persistent_workers: whether they stay between epochs.
             worker_timeout: seconds without a batch after which those processes are given up.
             val_fraction: share of each class of the training images that is held out for validation.
@@ -226,7 +226,7 @@ class ImageDataModule(lightning.LightningDataModule):
             balanced=self.splits["train"].strata if self.balance == "oversample" else None,
         )
         reader = self._training_reader() if features is None else features
-        workers = self.num_workers if batches.with_epoch else 0
+        workers = self._workers() if batches.with_epoch else 0
         return self._with_workers(reader, batches, workers)
 
     def val_dataloader(self) -> DataLoader:
@@ -488,10 +488,13 @@ class ImageDataModule(lightning.LightningDataModule):
         )
         if split in self.features:
             return batch_loader(self.features[split], batches)
-        workers = 0 if self.in_memory else self.num_workers
+        workers = 0 if self.in_memory else self._workers()
         reader = self._evaluation_reader(split)
         reader = Padded(reader) if world > 1 else reader
         return self._with_workers(reader, batches, workers)
+
+    def _workers(self) -> int:
+        return workers_here(self._processes()[1]) if self.num_workers is None else self.num_workers
 
     def _with_workers(self, reader: Any, batches: Any, workers: int) -> DataLoader:
         return batch_loader(

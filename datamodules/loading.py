@@ -22,6 +22,20 @@ from settings.errors import OUT_OF_MEMORY, WorkerFailed
 
 WORKER_TIMEOUT = 300
 """Seconds without a batch after which workers are given up."""
+MOST_WORKERS = 8
+"""Of a run that does not say how many; more of them take memory, and a disk's patience."""
+
+
+def workers_here(processes: int = 1) -> int:
+    """How many workers a loader gets that was told no number: the cores that this process may use, shared by all.
+
+    What they make does not depend on how many there are.
+
+    Args:
+        processes: of the run.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(MOST_WORKERS, cores // processes))
 
 
 class TrainBatches(Sampler[Any]):

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from datamodules.distortions import Condition, conditions
-from datamodules.loading import batch_loader
+from datamodules.loading import batch_loader, workers_here
 from datamodules.randomness import generator
 from datamodules.sources.pictures import BrokenImage
 from datamodules.sources.source import Source
@@ -72,14 +72,14 @@ class ScoredImages:
         places: for each class of the data its place among the net's classes; images of a class without one are left
             out.
         channels: that files are read with; arrays come as they are stored.
-        workers: processes that read files.
+        workers: processes that read files; None: as many as this machine has cores for.
 
     Raises:
         UserError: the data have no such split, or no image is left.
     """
 
     def __init__(
-        self, data: Any, splits: Sequence[str], *, places: Sequence[int | None], channels: int, workers: int
+        self, data: Any, splits: Sequence[str], *, places: Sequence[int | None], channels: int, workers: int | None
     ) -> None:
         lacking = [split for split in splits if split not in data.splits]
         if lacking:
@@ -193,7 +193,7 @@ class ScoredImages:
                 yield places[read], {name: images.to(device, non_blocking=True) for name, images in views.items()}
 
     def _loaded(self, reader: PreparedImages, wanted: Any) -> Any:
-        workers = min(self.workers, len(wanted))
+        workers = min(workers_here() if self.workers is None else self.workers, len(wanted))
         return batch_loader(reader, wanted, workers=workers, worker_timeout=self._data.worker_timeout)
 
     def only(self, indices: torch.Tensor) -> "ScoredImages":

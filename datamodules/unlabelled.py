@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from datamodules.loading import EvaluationBatches, batch_loader
+from datamodules.loading import EvaluationBatches, batch_loader, workers_here
 from datamodules.sources.named import NamedImages
 from datamodules.sources.pictures import MAX_PIXELS, Refused, read_picture
 from datamodules.transforms import fit_to, normalise, unfit_mask
@@ -89,10 +89,17 @@ class UnlabelledImages:
         none = torch.empty(0, self.preprocessing.channels, side, side, dtype=torch.uint8)
         return PictureBatch(torch.stack(images) if images else none, reasons, sizes)
 
-    def batches(self, *, batch_size: int, num_workers: int) -> Iterator[PictureBatch]:
-        """Yield all files in their order, whatever the number of worker processes (0: this one reads)."""
+    def batches(self, *, batch_size: int, num_workers: int | None) -> Iterator[PictureBatch]:
+        """Yield all files in their order.
+
+        Args:
+            batch_size: files at once.
+            num_workers: processes that read them; 0: this one, None: as many as this machine has cores for.
+        """
         batches = EvaluationBatches(size=len(self), local_batch_size=batch_size, rank=0, world=1)
-        yield from batch_loader(self, batches, workers=num_workers)
+        workers = min(workers_here() if num_workers is None else num_workers, len(batches))
+        workers = workers if len(batches) > 1 else 0  # a process costs more than it reads in one batch
+        yield from batch_loader(self, batches, workers=workers)
 
     def normalised(self, images: torch.Tensor) -> torch.Tensor:
         """Float32 of uint8 images of a batch, as a net reads them."""

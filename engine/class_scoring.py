@@ -39,15 +39,18 @@ def score(
 
     from engine.scoring_processes import wait_for
     from reports.evaluation import gathered
+    from reports.terminal import progress
 
     wanted = [(number, views) for number in range(len(members)) for views in dict.fromkeys(("centre", job.views))]
     prepare = {f"{number} {views}": prepare_for(images, members[number], job, views) for number, views in wanted}
     rows: dict[tuple[int, str], list[tuple[Tensor, Tensor]]] = {one: [] for one in wanted}
     seconds = dict.fromkeys(wanted, 0.0)
     with torch.inference_mode():
-        for batch in images.batches(
+        batches = images.batches(
             prepare, batch_size=batch_size, device=device, rank=processes.rank, world=processes.world
-        ):
+        )
+        own = -(-len(images) // batch_size // processes.world)
+        for batch in progress(batches, "scoring, batches", total=own):
             for number, views in wanted:
                 wait_for(device)
                 start = time.perf_counter()

@@ -36,14 +36,17 @@ def write_checked(job: PredictJob, loaded: "LoadedRun", file: Path, pictures: An
     from models.normalisation import Normalise
     from reports.parity import table, write_parity
     from reports.predictions import replaced_when_whole
+    from reports.terminal import working
 
     inside = job.preprocessing
     fitted, whole, task, origin = real_images(job, loaded, file, pictures)
     normalised = Normalise(loaded.preprocessing)(fitted)
-    program = exporting.trace(loaded, inside=inside)
+    with working("tracing the net"):
+        program = exporting.trace(loaded, inside=inside)
     probabilities = "sigmoid" if predicts(loaded) == "labels" else "softmax"
     about = exporting.describe(loaded, inside=inside, probabilities=probabilities)
-    links = net_links(loaded.net, normalised, task=task, checkpoint=file, compiled=job.compile)
+    with working("comparing the net with its checkpoint"):
+        links = net_links(loaded.net, normalised, task=task, checkpoint=file, compiled=job.compile)
     given = {"none": normalised, "normalise": fitted, "resize": whole}[inside]
     with torch.inference_mode():
         reference = in_batches(loaded.net, list(normalised) if inside == "resize" else normalised)
@@ -57,10 +60,12 @@ def write_checked(job: PredictJob, loaded: "LoadedRun", file: Path, pictures: An
     folder = file.parent.parent if file.parent.name == "checkpoints" else file.parent
     output = job.output or folder / "export" / name
     with replaced_when_whole(output, "output") as fresh:
-        write(program, about, fresh)
-        opened, kept = read(fresh)
-        with torch.inference_mode():
-            links.append(link(said, in_batches(opened, given), reference))
+        with working(f"writing {output.name}"):
+            write(program, about, fresh)
+        with working(f"comparing {output.name} with the net"):
+            opened, kept = read(fresh)
+            with torch.inference_mode():
+                links.append(link(said, in_batches(opened, given), reference))
         print(f"{exporting.INSIDE[inside]}\n{len(fitted)} {origin}\n{table(links)}", flush=True)
         differing = [one.name for one in links if not one.agrees]
         if differing or kept != about:

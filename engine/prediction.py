@@ -1,6 +1,5 @@
 """What a trained net says of unlabelled images, row by row; imports no lightning, which takes seconds."""
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -76,7 +75,8 @@ def record(job: PredictJob, loaded: "LoadedRun", pictures: Any, show: Any) -> Co
     from contextlib import ExitStack
 
     from reports.gallery import Gallery
-    from reports.predictions import with_progress, written_whole
+    from reports.predictions import written_whole
+    from reports.terminal import progress
 
     kind = writers_of(loaded)
     reasons: Counter[str] = Counter()
@@ -92,8 +92,10 @@ def record(job: PredictJob, loaded: "LoadedRun", pictures: Any, show: Any) -> Co
             writers.append(mask_files(job))
         if gallery:
             writers.append(gallery.add)
-        with_bar = sys.stderr.isatty() and not (show and sys.stdout.isatty())  # else the rows show how far it is
-        for one in with_progress(predictions(job, loaded, pictures), total=len(pictures), shown=with_bar):
+        predicted = predictions(job, loaded, pictures)
+        if not (show and sys.stdout.isatty()):  # else the rows show how far it is
+            predicted = progress(predicted, "images", total=len(pictures))
+        for one in predicted:
             for write in writers:
                 write(one)
             if one.reason is not None:
@@ -151,15 +153,12 @@ def predictions(job: PredictJob, loaded: "LoadedRun", pictures: Any) -> "Iterato
     from reports.predictions import Prediction
 
     batch_size = job.batch_size or min(LARGEST_BATCH, loaded.checkpoint["config"]["data"]["batch_size"])
-    batches = -(-len(pictures) // batch_size)
-    workers = min(8, os.cpu_count() or 1) if job.num_workers is None else job.num_workers
-    workers = min(workers, batches) if batches > 1 else 0  # a process costs more than it reads in one batch
     device = Processes().device(job.device)
     net = loaded.net.to(device)
     start = 0
     labels_of = label_chooser(job, loaded)
     has_mask, probabilities_from = predicts(loaded) == "mask", probabilities_of(loaded)
-    for images, reasons, sizes in pictures.batches(batch_size=batch_size, num_workers=workers):
+    for images, reasons, sizes in pictures.batches(batch_size=batch_size, num_workers=job.num_workers):
         with torch.inference_mode():
             logits = net(pictures.normalised(images.to(device))) if len(images) else torch.empty(0, 1)
             probabilities = probabilities_from(logits.float()).cpu()

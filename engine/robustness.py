@@ -34,6 +34,7 @@ def measure_robustness(
 
     from models.inference import average
     from reports.robustness import Robustness, Row
+    from reports.terminal import progress
 
     how = [member.run.preprocessing for member in members]
     wanted = images.conditions(
@@ -68,7 +69,8 @@ def measure_robustness(
     batches = images.batches(
         prepare, batch_size=batch_size, device=device, chosen=chosen, rank=processes.rank, world=processes.world
     )
-    for number, batch in enumerate(batches):
+    total = -(-len(chosen) // batch_size // processes.world)
+    for number, batch in enumerate(progress(batches, "robustness, batches", total=total)):
         views = [batch.views[str(place)][:, 0] for place in range(len(members))]
         targets, keys = (
             images.targets[batch.indices].to(device),

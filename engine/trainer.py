@@ -22,6 +22,7 @@ from callbacks.features_once import FeaturesOnce
 from callbacks.finite import FiniteCheck
 from callbacks.learning_rate import LearningRateMonitor
 from callbacks.progress import Progress
+from callbacks.run_header import RunHeader
 from callbacks.same_keys import SameKeys
 from callbacks.signals import HoldSignals
 from callbacks.throughput import Throughput
@@ -85,7 +86,7 @@ def build_training(
     if callbacks["learning_rate"]:
         chosen.append(LearningRateMonitor(**callbacks["learning_rate"]))
     if callbacks["progress"]:
-        chosen.append(Progress())
+        chosen += [RunHeader(say=record.say), Progress()]
     sections = [value for value in callbacks.values() if isinstance(value, Mapping)]
     chosen += [_named_callback(section, say=record.say) for section in sections if "_target_" in section]
     if len(loggers) > 1:

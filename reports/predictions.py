@@ -128,19 +128,6 @@ def screen_rows(file: IO[str], class_names: Sequence[str], names: Sequence[str])
     return write
 
 
-def with_progress(rows: Iterator[Prediction], *, total: int, shown: bool) -> Iterator[Prediction]:
-    """The rows, and a bar on standard error that says how far it is."""
-    if not shown:
-        yield from rows
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(
-        rows, total=total, description="images", console=Console(stderr=True), refresh_per_second=4, transient=True
-    )
-
-
 @contextmanager
 def replaced_when_whole(path: Path, key: str) -> Iterator[Path]:
     """Give a place beside the file that takes its name only when all went well, and is gone otherwise.

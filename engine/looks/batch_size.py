@@ -10,6 +10,7 @@ def look(job: Exploration) -> None:
     """The largest batch that fits, and the speed of each size that was tried; a table."""
     from engine.batch_finder import largest_batch, recommended, sizes_said
     from engine.trial import device_of
+    from reports.terminal import working
 
     config, own = job.config, job.own
     data, preprocessing = build_data(config)
@@ -17,16 +18,17 @@ def look(job: Exploration) -> None:
     choose_precision(config, data, task)
     arguments = config.trainer.lightning_arguments()
     images, device = len(data.splits["train"]), device_of(arguments)
-    sizes, limit = largest_batch(
-        task,
-        data,
-        images=min(images, own.largest),
-        share=own.memory,
-        steps=own.steps,
-        seconds=own.seconds,
-        arguments=arguments,
-        device=device,
-    )
+    with working("trying batch sizes"):
+        sizes, limit = largest_batch(
+            task,
+            data,
+            images=min(images, own.largest),
+            share=own.memory,
+            steps=own.steps,
+            seconds=own.seconds,
+            arguments=arguments,
+            device=device,
+        )
     print("\n".join(sizes_said(sizes, limit=limit, images=images, device=device)))
     if not sizes[0].fits:
         raise UserError(

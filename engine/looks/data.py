@@ -25,11 +25,12 @@ def look(job: Exploration, *, overview: Callable[..., Any], sample: Callable[...
     from dataclasses import asdict
 
     from models.analysis import advice
-    from reports.terminal import print_table
+    from reports.terminal import print_table, working
 
     config = job.config
     data, preprocessing, missing = data_for(config)
-    facts, counts = overview(data), data.class_counts()
+    with working("looking through the files"):
+        facts, counts = overview(data), data.class_counts()
     print("\n".join(facts.lines()), flush=True)
     probes, words = probes_of(job, data, preprocessing, missing, sample)
     findings = {"schema": 1, "overview": facts.to_plain(), "probes": None, "advice": None, "missing": words}
@@ -69,6 +70,7 @@ def probes_of(
     """How well three kinds of features separate the classes; or none, and what is missing for it."""
     from models.analysis.separability import compare_features
     from models.normalisation import Normalise
+    from reports.terminal import working
 
     config, train = job.config, data.splits["train"]
     if config.model.weights == "none":
@@ -81,12 +83,13 @@ def probes_of(
         return {}, list(error.messages)
     nets = {"pretrained": pretrained, "untrained": build_task(untrained(config), data, preprocessing).net}
     chosen = sample(train.targets, train.keys, job.own.sample)
-    found = compare_features(
-        nets,
-        [data.plain_batch("train", part)[0] for part in chosen.split(64)],
-        train.targets[chosen],
-        prepare=Normalise(data.effective_preprocessing),
-    )
+    with working("comparing features"):
+        found = compare_features(
+            nets,
+            [data.plain_batch("train", part)[0] for part in chosen.split(64)],
+            train.targets[chosen],
+            prepare=Normalise(data.effective_preprocessing),
+        )
     return (found, []) if found else ({}, ["a class has fewer than two training images"])
 
 

@@ -9,6 +9,7 @@ def look(job: Exploration) -> None:
     """The learning-rate range test, or several rates compared; a picture and a table."""
     from engine.lr_charts import comparison_chart, range_chart
     from engine.lr_finder import best_rate, compare_rates, range_said, range_test, suggest
+    from reports.terminal import working
 
     config, own = job.config, job.own
     data, preprocessing = build_data(config)
@@ -17,14 +18,16 @@ def look(job: Exploration) -> None:
     about = {"base": config.optimizer.lr, "steps": own.steps, "arguments": config.trainer.lightning_arguments()}
     title = f"{config.model.name} on {config.data.name}, {config.optimizer.name}, batch size {config.data.batch_size}"
     if own.rates:
-        curves = compare_rates(task, data, own.rates, **about)
+        with working("training a little at each rate"):
+            curves = compare_rates(task, data, own.rates, **about)
         said, found, chart = (
             [curve.said() for curve in curves],
             best_rate(curves),
             comparison_chart(curves, title=title),
         )
     else:
-        curve = range_test(task, data, lowest=own.lowest, highest=own.highest, **about)
+        with working("training with a growing rate"):
+            curve = range_test(task, data, lowest=own.lowest, highest=own.highest, **about)
         curves, suggestion = [curve], suggest(curve.rates, curve.smoothed)
         said, found, chart = (
             range_said(curve, own.steps, suggestion),

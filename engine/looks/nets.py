@@ -11,13 +11,16 @@ def look(job: Exploration) -> None:
     """A row a net: size, work, time of one image here, and the test accuracy of the runs there are."""
     from models.analysis.net_table import NETS_HEADER, net_row
     from reports.comparison.accuracies import accuracies_of_nets
-    from reports.terminal import print_table
+    from reports.terminal import print_table, progress
     from settings.runs import all_runs, rooted
 
     named = job.config.data.name if job.names_data else None
     reached = accuracies_of_nets(all_runs(rooted(job.config.paths.runs)), data=named)
     built_for, repeats = subject(job), job.own.repeats
-    rows = [net_row(name, built_for(name), repeats=repeats, accuracy=reached.get(name, "")) for name in job.own.nets]
+    rows = [
+        net_row(name, built_for(name), repeats=repeats, accuracy=reached.get(name, ""))
+        for name in progress(job.own.nets, "nets", total=len(job.own.nets))
+    ]
     print_table(NETS_HEADER, rows)
     print("latency: one image on the CPU, median; accuracy: mean of the runs, and how many")
     write_table(job.output, NETS_HEADER, rows)

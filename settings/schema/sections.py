@@ -145,7 +145,7 @@ class Data(Section):
     name: FolderName = "digits"
     root: AnyPath | None = None
     batch_size: Count = 64
-    num_workers: Annotated[int, Field(ge=0, le=256)] = 0
+    num_workers: Annotated[int, Field(ge=0, le=256)] | None = None
     persistent_workers: bool = True
     worker_timeout: Count = 300
     image_size: Annotated[int, Field(ge=1, le=8192)] | None = None

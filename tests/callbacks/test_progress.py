@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
-from callbacks.progress import Progress
+from callbacks.progress import Progress, fitting
 from callbacks.throughput import Throughput
 
 
@@ -91,6 +91,17 @@ def test_one_plain_line_an_epoch_with_that_epochs_figures(tmp_path, capsys, monk
     assert lines[-1].endswith("0:00 left")
 
 
+def test_a_window_of_80_columns_holds_the_line(tmp_path, capsys, monkeypatch):
+    whole = "epoch 20/20  train/loss 0.0008  val/loss 0.0333  val/accuracy 0.9931"
+    more = ("  lr 1e-06", "  2900 images/s", "  1.2 GB", "  0:00 left")
+    assert fitting(whole, more, 80) == f"{whole}  0:00 left" and len(fitting(whole, more, 80)) <= 80
+    assert fitting(whole, more, 120) == whole + "".join(more) and fitting(whole, more, 20) == whole
+    monkeypatch.setenv("COLUMNS", "80")
+    fit(tmp_path, Digits(), Progress())
+    lines = epoch_lines(capsys.readouterr().out)
+    assert len(lines) == 3 and max(map(len, lines)) <= 80 and all(line.endswith(" left") for line in lines)
+
+
 def test_lines_without_validation_and_with_a_step_limit(tmp_path, capsys):
     fit(tmp_path, Digits(), Progress(), limit_val_batches=0, max_epochs=-1, max_steps=15)
     lines = epoch_lines(capsys.readouterr().out)
@@ -142,7 +153,7 @@ def test_nothing_is_read_from_the_device_within_an_epoch(tmp_path, monkeypatch):
 
 
 @contextmanager
-def terminal(kind="xterm-256color"):
+def terminal(kind="xterm-256color", columns=160):
     """Standard output is a real pseudo-terminal; what was written to it is in the list, once it is closed."""
     leader, follower = os.openpty()
     screen, chunks = [], []
@@ -159,7 +170,7 @@ def terminal(kind="xterm-256color"):
     with pytest.MonkeyPatch.context() as patch, os.fdopen(follower, "w") as stream:
         patch.setattr("sys.stdout", stream)
         patch.setenv("TERM", kind)
-        patch.setenv("COLUMNS", "160")
+        patch.setenv("COLUMNS", str(columns))
         yield screen
     reader.join(10)
     os.close(leader)
@@ -180,6 +191,14 @@ def test_a_terminal_gets_a_bar_over_the_whole_run(tmp_path):
     assert re.search(r"0:0\d left", text)
     assert text.count("train/loss") == 3
     assert text.count(HIDE_CURSOR) == text.count(SHOW_CURSOR) == 1
+
+
+def test_a_bar_in_80_columns_stays_on_its_line_and_is_not_red(tmp_path):
+    with terminal(columns=80) as screen:
+        fit(tmp_path, Digits(), Progress(refresh_steps=5))
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen[0]).replace("\r", "\n").split("\n")
+    assert max(map(len, lines)) <= 80 and "38;5;197" not in screen[0] and "249;38;114" not in screen[0]
+    assert "\x1b[2A" not in screen[0] and screen[0].count("train/loss") == 3
 
 
 def test_the_bar_closes_on_an_exception(tmp_path):

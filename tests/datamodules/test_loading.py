@@ -3,7 +3,7 @@ import gc
 import pytest
 import torch
 
-from datamodules.loading import PADDING, EvaluationBatches, Padded, TrainBatches, batch_loader
+from datamodules.loading import PADDING, EvaluationBatches, Padded, TrainBatches, batch_loader, workers_here
 from datamodules.randomness import permutation
 
 
@@ -101,3 +101,9 @@ def test_a_worker_leaves_the_objects_of_the_run_alone():
     for count, _ in batch_loader(FrozenObjects(), batches, workers=1):
         assert int(count) > own / 2
     assert gc.get_freeze_count() == 0
+
+
+def test_workers_follow_the_machine(monkeypatch):
+    for cores, processes, expected in ((1, 1, 1), (2, 1, 2), (64, 1, 8), (16, 4, 4), (2, 4, 1)):
+        monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False)
+        assert workers_here(processes) == expected
