@@ -273,7 +273,7 @@ def _refuse_environment() -> None:
     import wandb
 
     try:
-        wandb.Settings().update_from_env_vars(os.environ)
+        wandb.Settings().update_from_env_vars(dict(os.environ))
     except Exception as error:  # pydantic's, wandb's and plain ones
         said = [line.strip() for line in str(error).splitlines() if "errors.pydantic.dev" not in line]
         given = ", ".join(sorted(name for name in os.environ if name.startswith("WANDB_") and name != "WANDB_API_KEY"))

@@ -184,8 +184,8 @@ def _pair(result: Result, job: Comparison) -> None:
         )
     missing: dict[Run, None] = {}
     for row in others[:MOST_PAIRS]:
-        by_seed = [idea.by_seed(result.metric) for idea in (base.idea, row.idea)]
-        seeds = paired_seeds(*by_seed, limits_of(result.metric))
+        first, second = (idea.by_seed(result.metric) for idea in (base.idea, row.idea))
+        seeds = paired_seeds(first, second, limits_of(result.metric))
         images: dict[str, PairedImages] = {}
         if len(base.idea.runs) == len(row.idea.runs) == 1:
             images = _over_images(base.idea.first, row.idea.first, result.notes, missing)
