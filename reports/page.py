@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from settings.stored_files import read_text
 from settings.whole_file import write_bytes
 
 if TYPE_CHECKING:  # compare.py writes its page without torch
@@ -158,10 +159,14 @@ def captioned(images: Sequence[tuple[str, Tensor, Sequence[str], Sequence[str]]]
 
 
 def add_link(report: Path, target: Path, words: str) -> None:
-    """Add to a page that is there a link below its header to another one, once; with its relative path."""
+    """Add to a page that is there a link below its header to another one, once; with its relative path.
+
+    Raises:
+        UserError: it is no plain file, or larger than a page is.
+    """
     address = quote(Path(os.path.relpath(target, report.parent)).as_posix())
     link = f'<p><a href="{escape(address)}">{escape(words)}</a></p>\n'
-    text = report.read_text(encoding="utf-8")
+    text = read_text(report.parent, report.name)
     if link not in text:
         write_bytes(report, text.replace("</header>\n", f"</header>\n{link}", 1).encode())
 

@@ -66,6 +66,9 @@ def write_explanations(record: RunFolder, subject: Subject, job: Explanation, *,
         ),
     )
     if report.is_file():
-        page.add_link(report, record.folder / "report.html", "where it looks")
+        try:
+            page.add_link(report, record.folder / "report.html", "where it looks")
+        except (OSError, ValueError, UserError) as error:
+            print(f"no link from the run's report: {error}", flush=True)
     print(f"explanations: {record.folder}", flush=True)
     return record.folder / "report.html"
