@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from settings.stored_files import read_text
+from settings.whole_file import write_bytes
 
 if TYPE_CHECKING:  # compare.py writes its page without torch
     from torch import Tensor
@@ -141,6 +147,28 @@ def guesses(images: Sequence[tuple[str, Tensor, Sequence[tuple[str, float]]]]) -
         for name, image, likeliest in images
     ]
     return Part("tiles", {"images": found, "title": ""}) if found else None
+
+
+def captioned(images: Sequence[tuple[str, Tensor, Sequence[str], Sequence[str]]], *, title: str = "") -> Part | None:
+    """Images with words below them: name, pixels uint8 (C, H, W), lines, and remarks in small print."""
+    found = [
+        _tile(name, image, alt=", ".join((*lines, name)), lines=lines, remarks=remarks)
+        for name, image, lines, remarks in images
+    ]
+    return Part("tiles", {"images": found, "title": title}) if found else None
+
+
+def add_link(report: Path, target: Path, words: str) -> None:
+    """Add to a page that is there a link below its header to another one, once; with its relative path.
+
+    Raises:
+        UserError: it is no plain file, or larger than a page is.
+    """
+    address = quote(Path(os.path.relpath(target, report.parent)).as_posix())
+    link = f'<p><a href="{escape(address)}">{escape(words)}</a></p>\n'
+    text = read_text(report.parent, report.name)
+    if link not in text:
+        write_bytes(report, text.replace("</header>\n", f"</header>\n{link}", 1).encode())
 
 
 def table(

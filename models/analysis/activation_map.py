@@ -7,12 +7,12 @@ that is its weight: the class activation map (Zhou et al. 2016, arxiv.org/abs/15
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 
+from models.analysis.at_rest import at_rest
+from models.analysis.feature_gradients import feature_gradients
+from models.analysis.wanted_score import wanted_score
 from settings.errors import UserError
 
 
@@ -42,7 +42,7 @@ def spatial_module(net: nn.Module, images: Tensor, *, name: str) -> str:
         if path
     ]
     try:
-        with _at_rest(net), torch.no_grad():
+        with at_rest(net), torch.no_grad():
             net(images)
     finally:
         for handle in handles:
@@ -67,31 +67,6 @@ def class_activation_maps(net: nn.Module, module: str, images: Tensor, targets: 
         images: (B, C, H, W) as the net reads them.
         targets: classes int64 (B,), or their shares (B, K).
     """
-    seen: list[Tensor] = []
-
-    def catch(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        seen.append(output.detach().requires_grad_())  # nothing before it needs a gradient
-        return seen[-1].clone()  # some nets go on in place
-
-    handle = net.get_submodule(module).register_forward_hook(catch)
-    try:
-        with _at_rest(net), torch.enable_grad():
-            logits = net(images)
-            score = logits.gather(1, targets[:, None]) if targets.ndim == 1 else logits * targets
-            (gradient,) = torch.autograd.grad(score.float().sum(), seen[-1])
-    finally:
-        handle.remove()
-    weights = gradient.float().mean(dim=(2, 3), keepdim=True)
-    return (weights * seen[-1].detach().float()).sum(dim=1)
-
-
-@contextmanager
-def _at_rest(net: nn.Module) -> Iterator[None]:
-    """In evaluation mode, each module back in its own afterwards."""
-    modes = {module: module.training for module in net.modules()}
-    net.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    features, gradients = feature_gradients(net, module, images, lambda logits: wanted_score(logits, targets))
+    weights = gradients.float().mean(dim=(2, 3), keepdim=True)
+    return (weights * features.float()).sum(dim=1)

@@ -191,6 +191,26 @@ class Task(LightningModule):
         """What is true of an image of the batch, and what the net says: two short texts."""
         return "", ""
 
+    @staticmethod
+    def truth(targets: Tensor, classes: int) -> Tensor:
+        """How far each class is true of each image, float (B, K); 0 for an image without a target."""
+        return (targets[:, None] == torch.arange(classes, device=targets.device)).float()
+
+    @staticmethod
+    def answers(outputs: Any) -> Tensor:
+        """The class that the net says of each image before all others, int64 (B,)."""
+        return outputs.argmax(dim=1)
+
+    @staticmethod
+    def speaks_for(outputs: Any, classes: Tensor) -> Tensor:
+        """What of the outputs speaks for the class (B,) of each image: `wanted` of models/analysis/wanted_score.py."""
+        return classes
+
+    @classmethod
+    def confidence(cls, outputs: Any, classes: Tensor) -> Tensor:
+        """The probability of the class (B,) of each image, float (B,)."""
+        return cls.probabilities(outputs).gather(1, classes[:, None])[:, 0]
+
     def row(self, outputs: Any, batch: Batch, index: int) -> dict[str, Any]:
         """What a table says of an image, column by column, beside its file and its loss."""
         true, predicted = self.describe(outputs, batch, index)

@@ -92,6 +92,11 @@ class Multilabel(Task):
         """Right, predicted and true images of each label (K,)."""
         return self._counts
 
+    @staticmethod
+    def truth(targets: Tensor, classes: int) -> Tensor:
+        """The labels themselves, (B, K)."""
+        return targets.clamp_min(0)
+
     def image_losses(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean binary cross entropy over the labels, (B,)."""
         return binary_cross_entropy_with_logits(outputs.float(), batch[1].clamp_min(0), reduction="none").mean(dim=1)

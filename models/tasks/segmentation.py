@@ -62,6 +62,33 @@ class Segmentation(Task):
         """Counts of pixels (K, K) of the last evaluation, true by predicted class."""
         return self._confusion.long()
 
+    @staticmethod
+    def truth(targets: Tensor, classes: int) -> Tensor:
+        """Each class's share of the pixels, (B, K); the background counts where there is nothing else."""
+        shares = torch.stack([(targets == label).flatten(1).float().mean(dim=1) for label in range(classes)], dim=1)
+        shares[:, 0] *= shares[:, 1:].sum(dim=1) == 0
+        return shares
+
+    @staticmethod
+    def answers(outputs: Tensor) -> Tensor:
+        """The class of most pixels; the background where there is nothing else."""
+        return Segmentation.truth(outputs.argmax(dim=1), outputs.shape[1]).argmax(dim=1)
+
+    @staticmethod
+    def speaks_for(outputs: Tensor, classes: Tensor) -> Tensor:
+        """The mean logit of the class over the pixels that the net gives it, of all where it gives it none."""
+        pixels = outputs.argmax(dim=1) == classes[:, None, None]
+        pixels |= ~pixels.flatten(1).any(dim=1)[:, None, None]
+        wanted = torch.zeros_like(outputs)
+        rows = torch.arange(len(outputs), device=outputs.device)
+        wanted[rows, classes] = pixels / pixels.flatten(1).sum(dim=1)[:, None, None].to(outputs.dtype)
+        return wanted
+
+    @classmethod
+    def confidence(cls, outputs: Tensor, classes: Tensor) -> Tensor:
+        """The mean probability of the class over those pixels."""
+        return (cls.probabilities(outputs) * cls.speaks_for(outputs, classes)).flatten(1).sum(dim=1)
+
     def image_losses(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean cross entropy of each image's pixels, (B,)."""
         losses = cross_entropy(outputs.float(), batch[1], reduction="none", ignore_index=self.padding)

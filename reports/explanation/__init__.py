@@ -1,0 +1,1 @@
+"""What explain.py shows: maps of where a net looks, and their page."""
