@@ -23,6 +23,7 @@ def run(job: Evaluation) -> dict[str, float]:
     """Members -> images -> probabilities of each -> their average -> scores -> files."""
     from datamodules.scoring import scored_images
     from engine.class_scoring import score, write_scores
+    from engine.prediction import LARGEST_BATCH
     from engine.robustness import measure_robustness
     from engine.scored_runs import channels, check_members, data_of, load_members, scores_classes
     from engine.scoring_processes import joined
@@ -41,7 +42,8 @@ def run(job: Evaluation) -> dict[str, float]:
             data, job.split, known=members[0].run.class_names, channels=channels(members), skip=job.unknown == "skip"
         )
         described = check_members(job, images, members, config, data.fingerprint())
-        work: Any = {"batch_size": job.batch_size or config.data.batch_size, "device": device, "processes": processes}
+        size = job.batch_size or config.data.batch_size or LARGEST_BATCH
+        work: Any = {"batch_size": size, "device": device, "processes": processes}
         found = score(job, members, images, **work)
         robustness = measure_robustness(job, members, images, **work)
         if processes.rank:

@@ -47,7 +47,7 @@ def fit_and_test(config: "RunConfig", members: "Members") -> dict[str, float]:
     from engine.memory import keep_freed_memory
     from engine.resume import find_start
     from engine.run_folder import recording
-    from engine.run_start import facts, keep_inputs, run_folder, show_stages
+    from engine.run_start import facts, keep_inputs, refuse_single_images, run_folder, say_few_steps, show_stages
     from engine.test_best import fit, score_best
     from engine.trainer import build_training
 
@@ -55,6 +55,7 @@ def fit_and_test(config: "RunConfig", members: "Members") -> dict[str, float]:
     with members.one_first():
         data, preprocessing = build_data(config)
     task = build_task(config, data, preprocessing)
+    refuse_single_images(config, data, task)
     members.same("the data", task.card["data_fingerprint"])
     start = find_start(
         run_folder=config.run_folder,
@@ -72,6 +73,7 @@ def fit_and_test(config: "RunConfig", members: "Members") -> dict[str, float]:
         start.hand_down(record)
         keep_inputs(record, config, data, task)
         show_stages(record, config, task)
+        say_few_steps(record, config, data)
         training = build_training(
             record=record,
             arguments=config.trainer.lightning_arguments(),

@@ -34,8 +34,21 @@ def build_data(config: "RunConfig", **feeding: Any) -> tuple[Any, "Preprocessing
     arguments = {**config.data.feeding_arguments(), **feeding}
     data.configure(seed=config.seed, preprocessing=preprocessing, recipe=config.augment, **arguments)
     data.setup("fit")
+    follow_data(config, data)
     data.try_recipe()
     return data, preprocessing
+
+
+def follow_data(config: "RunConfig", data: Any) -> None:
+    """Put a batch size that follows the number of training images in place of `data.batch_size=null`."""
+    if config.data.batch_size is not None:
+        return
+    from models.analysis.advice import default_batch_size
+
+    trainer = config.trainer
+    parts = (trainer.processes or 1) * trainer.accumulate_grad_batches
+    config.data.batch_size = default_batch_size(len(data.splits["train"]), parts=parts)
+    data.batch_size = config.data.batch_size
 
 
 def load_data(config: "RunConfig", *, for_scoring: bool = False) -> Any:
@@ -136,7 +149,7 @@ def choose_precision(
     from engine.process_group import Members
 
     trainer = config.trainer
-    images = config.data.batch_size // ((trainer.processes or 1) * trainer.accumulate_grad_batches)
+    images = (config.data.batch_size or 1) // ((trainer.processes or 1) * trainer.accumulate_grad_batches)
 
     def look() -> tuple[str, bool, str]:
         return choose(task, data, images=images, accelerator=trainer.accelerator, channels_last=trainer.channels_last)

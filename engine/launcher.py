@@ -83,7 +83,7 @@ def settle_devices(config: RunConfig) -> None:
         raise UserError("trainer.sync_batchnorm=true: torch has it for GPUs only")
     assert trainer.processes is not None
     parts = trainer.processes * trainer.accumulate_grad_batches
-    if data.batch_size % parts:
+    if data.batch_size is not None and data.batch_size % parts:
         raise UserError(
             f"data.batch_size={data.batch_size}: must divide by {parts} (processes x accumulate_grad_batches)"
         )

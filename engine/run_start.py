@@ -55,6 +55,57 @@ def keep_inputs(record: Any, config: "RunConfig", data: Any, task: "Task") -> No
         record.write_table("weights.csv", ("tensor", "shape", "from", "how"), report.rows())
 
 
+def refuse_single_images(config: "RunConfig", data: Any, task: "Task") -> None:
+    """Batch norm cannot learn from one value a channel, which a pass of one image leaves where pixels are pooled.
+
+    Raises:
+        UserError: a pass has one image, and the net wants two.
+    """
+    from models.batch_norm import wants_two_images
+    from settings.errors import UserError
+
+    processes, accumulation = config.trainer.processes or 1, config.trainer.accumulate_grad_batches
+    images, batch = len(data.splits["train"]), data.batch_size
+    whole = images >= batch
+    if (batch // (processes * accumulation) if whole else images // processes) > 1:
+        return
+    how = data.effective_preprocessing
+    if "train" in data.features or not wants_two_images(task, channels=how.channels, image_size=how.image_size):
+        return
+    parts = f"{processes} processes x {accumulation} accumulated batches"
+    said = f"data.batch_size={batch} in {parts}" if whole else f"{images} training images in {processes} processes"
+    raise UserError(
+        f"{said} leave one image a pass, and {config.model.name} normalises over the batch (batch norm): it needs two; "
+        + (f"take data.batch_size={2 * processes * accumulation} or more" if whole else "train with fewer processes")
+    )
+
+
+FEW_STEPS, ENOUGH_STEPS = 200, 1000
+"""Below so many steps a run is told that it has few, and with how many epochs it would have enough."""
+
+
+def say_few_steps(record: Any, config: "RunConfig", data: Any) -> None:
+    """Say that there is little to learn by, and what to type: steps, batch and rate that fit the number of images."""
+    from models.analysis.advice import default_batch_size, first_settings
+
+    images, trainer, limits = len(data.splits["train"]), config.trainer, config.trainer.lightning_arguments()
+    steps = max(1, images // data.batch_size)
+    planned = [count for count in (steps * limits["max_epochs"], limits["max_steps"]) if count > 0]
+    if config.debug or not planned or min(planned) >= FEW_STEPS:
+        return
+    parts = (trainer.processes or 1) * trainer.accumulate_grad_batches
+    better = min(data.batch_size, default_batch_size(images, parts=parts))
+    rate = float(first_settings(data.class_counts(), config.transfer.name, config.optimizer.name)["optimizer.lr"])
+    epochs = max(trainer.max_epochs, -(-ENOUGH_STEPS // max(1, images // better)))
+    words = [f"data.batch_size={better}"] * (better < data.batch_size)
+    words += [f"trainer.max_epochs={epochs}"] * (epochs > trainer.max_epochs)
+    words += [f"optimizer.lr={rate:g}"] * (config.optimizer.lr > 2 * rate)
+    record.say(
+        f"few steps: {images} training images in batches of {min(images, data.batch_size)} are {steps} an epoch, "
+        f"{min(planned)} in all; to type: {' '.join(words) or 'transfer=head_only with a pretrained net'}"
+    )
+
+
 def show_stages(record: Any, config: "RunConfig", task: "Task") -> None:
     """Say which stages train when and how fast, and keep it as stages.csv."""
     import logging

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from callbacks.tested_images import CollectTested
 from engine.data_and_task import build_task, load_data
+from engine.prediction import LARGEST_BATCH
 from engine.run_folder import RunRecord, results_folder
 from engine.scored_runs import Member, output_folder
 from engine.trainer import quieten
@@ -171,7 +172,8 @@ def evaluate_other(job: Evaluation, members: Sequence[Member], processes: Any) -
     if tuple(data.class_names) != tuple(member.run.class_names):
         raise UserError(f"the data have the classes {', '.join(data.class_names)}; the run knows others")
     preprocessing = Preprocessing.from_dict(member.run.checkpoint["preprocessing"])
-    feeding = {**config.data.feeding_arguments(), "batch_size": job.batch_size or config.data.batch_size}
+    size = job.batch_size or config.data.batch_size or LARGEST_BATCH
+    feeding = {**config.data.feeding_arguments(), "batch_size": size}
     data.configure(seed=config.seed, preprocessing=preprocessing, **feeding)
     data.setup()
     if job.split not in data.splits:

@@ -2,6 +2,7 @@
 
 from engine.data_and_task import build_data, build_task, choose_precision
 from engine.looks.results import train_line, write, write_table
+from engine.run_start import refuse_single_images
 from settings.commands.explore import Exploration
 
 
@@ -14,6 +15,7 @@ def look(job: Exploration) -> None:
     config, own = job.config, job.own
     data, preprocessing = build_data(config)
     task = build_task(config, data, preprocessing)
+    refuse_single_images(config, data, task)
     choose_precision(config, data, task)
     about = {"base": config.optimizer.lr, "steps": own.steps, "arguments": config.trainer.lightning_arguments()}
     title = f"{config.model.name} on {config.data.name}, {config.optimizer.name}, batch size {config.data.batch_size}"

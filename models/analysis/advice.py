@@ -107,6 +107,19 @@ def batch_size(images: int) -> int:
     return 2 ** min(7, max(4, round(math.log2(max(1, images) / 50))))
 
 
+def default_batch_size(images: int, *, parts: int = 1) -> int:
+    """What `data.batch_size=null` stands for: as `batch_size`, from 8 to 64, so that small data have steps to learn by.
+
+    Args:
+        images: that are trained on.
+        parts: processes x accumulation steps, of which it is a multiple, with two images in each.
+    """
+    size = min(64, batch_size(images))
+    while size > 8 and images // size < 4:
+        size //= 2
+    return max(2 * parts if parts > 1 else size, size // parts * parts)
+
+
 def advise(counts: list[int], similar: Similarity, *, optimizer: str) -> Advice:
     """Look the place up in the table.
 
@@ -125,7 +138,8 @@ def advise(counts: list[int], similar: Similarity, *, optimizer: str) -> Advice:
 
 def first_settings(counts: list[int], mode: str, optimizer: str) -> dict[str, str]:
     """Batch size and learning rate to begin with, as words of the command line."""
-    rate = RATES["sgd" if optimizer == "sgd" else "adaptive"][mode]
+    rates = RATES["sgd" if optimizer == "sgd" else "adaptive"]
+    rate = rates.get(mode, rates["full"])  # a fork's mode
     return {"data.batch_size": str(batch_size(sum(counts))), "optimizer.lr": f"{rate:g}"}
 
 

@@ -410,7 +410,7 @@ def _batches(config: Settings, written: Set[str]) -> Mistakes:
     data, trainer = config.data, config.trainer
     if trainer.processes is not None:
         parts = trainer.processes * trainer.accumulate_grad_batches
-        if data.batch_size % parts:
+        if data.batch_size is not None and data.batch_size % parts:
             near = max(parts, round(data.batch_size / parts) * parts)
             how = f"must divide by {parts} (devices x nodes x accumulate_grad_batches), such as {near}"
             if {"data.batch_size", "trainer.accumulate_grad_batches"} & written == {"trainer.accumulate_grad_batches"}:

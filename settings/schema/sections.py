@@ -144,7 +144,7 @@ class Data(Section):
     target: str = Field("datamodules.digits.Digits", alias="_target_")
     name: FolderName = "digits"
     root: AnyPath | None = None
-    batch_size: Count = 64
+    batch_size: Count | None = 64
     num_workers: Annotated[int, Field(ge=0, le=256)] | None = None
     persistent_workers: bool = True
     worker_timeout: Count = 300
@@ -171,12 +171,13 @@ class Data(Section):
 
     def feeding_arguments(self) -> dict[str, Any]:
         """What every data set is asked for: batches, splits, subset."""
-        return self.model_dump(
+        found = self.model_dump(
             include={
                 *("batch_size", "num_workers", "persistent_workers", "worker_timeout", "val_fraction", "split_seed"),
                 *("fraction", "per_class", "test_images", "test_views", "overfit_batches", "balance"),
             }
         )
+        return {key: value for key, value in found.items() if key != "batch_size" or value is not None}
 
     def image_preparation(self) -> dict[str, Any]:
         """The user's word on it beside the size; None is no word."""
