@@ -47,6 +47,10 @@ def write_checked(job: PredictJob, loaded: "LoadedRun", file: Path, pictures: An
         refuse_others(output)
     fitted, whole, task, origin = real_images(job, loaded, file, pictures)
     normalised = Normalise(loaded.preprocessing)(fitted)
+    program: Any = loaded.net
+    if job.export != "safetensors":
+        with working("tracing the net"):
+            program = exporting.trace(loaded, inside=inside)
     probabilities = "sigmoid" if predicts(loaded) == "labels" else "softmax"
     about = exporting.describe(loaded, inside=inside, probabilities=probabilities)
     with working("comparing the net with its checkpoint"):
@@ -54,10 +58,6 @@ def write_checked(job: PredictJob, loaded: "LoadedRun", file: Path, pictures: An
     given = {"none": normalised, "normalise": fitted, "resize": whole}[inside]
     with torch.inference_mode():
         reference = in_batches(loaded.net, list(normalised) if inside == "resize" else normalised)
-        program: Any = loaded.net
-        if job.export != "safetensors":
-            with working("tracing the net"):
-                program = exporting.trace(loaded, inside=inside)
         if job.export == "onnx":
             links.append(link("exported program", in_batches(program.module(), given), reference))
     write, read, said = {
