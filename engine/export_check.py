@@ -34,15 +34,23 @@ def write_checked(job: PredictJob, loaded: "LoadedRun", file: Path, pictures: An
     from models import export as exporting
     from models.analysis.parity import in_batches, link, net_links
     from models.normalisation import Normalise
+    from reports.model_card import refuse_others, write_card
     from reports.parity import table, write_parity
     from reports.predictions import replaced_when_whole
     from reports.terminal import working
+    from settings.runs import read_summary
 
     inside = job.preprocessing
+    run = file.parent.parent if file.parent.name == "checkpoints" else file.parent
+    output = job.output or run / "export" / default_name(job, loaded)
+    if job.export == "safetensors":
+        refuse_others(output)
     fitted, whole, task, origin = real_images(job, loaded, file, pictures)
     normalised = Normalise(loaded.preprocessing)(fitted)
-    with working("tracing the net"):
-        program = exporting.trace(loaded, inside=inside)
+    program: Any = loaded.net
+    if job.export != "safetensors":
+        with working("tracing the net"):
+            program = exporting.trace(loaded, inside=inside)
     probabilities = "sigmoid" if predicts(loaded) == "labels" else "softmax"
     about = exporting.describe(loaded, inside=inside, probabilities=probabilities)
     with working("comparing the net with its checkpoint"):
@@ -55,10 +63,8 @@ def write_checked(job: PredictJob, loaded: "LoadedRun", file: Path, pictures: An
     write, read, said = {
         "onnx": (exporting.write_onnx, exporting.read_onnx, "ONNX Runtime, from the file"),
         "torch_export": (exporting.write_program, exporting.read_program, "exported program, from the file"),
+        "safetensors": (exporting.write_weights, exporting.read_weights, "a net built anew, with the file's weights"),
     }[job.export or ""]
-    name = f"{loaded.checkpoint['model']['name']}{EXPORTS[job.export or '']}"
-    folder = file.parent.parent if file.parent.name == "checkpoints" else file.parent
-    output = job.output or folder / "export" / name
     with replaced_when_whole(output, "output") as fresh:
         with working(f"writing {output.name}"):
             write(program, about, fresh)
@@ -72,7 +78,16 @@ def write_checked(job: PredictJob, loaded: "LoadedRun", file: Path, pictures: An
             what = ", ".join(differing) or "the file's own description"
             raise Disagreement(f"export={job.export}: {what} does not agree with {file}; nothing was written")
         write_parity(output, links, images=len(fitted), origin=origin, about=about)
+        if job.export == "safetensors":
+            data = str(loaded.checkpoint["config"]["data"]["name"])
+            write_card(output, about, read_summary(run), data=data, target=predicts(loaded))
     print(f"export: {output}", flush=True)
+
+
+def default_name(job: PredictJob, loaded: "LoadedRun") -> str:
+    """What is written below RUN/export: a file, or one in a folder of its own where others stand beside it."""
+    name = loaded.checkpoint["model"]["name"]
+    return f"{name}/model.safetensors" if job.export == "safetensors" else f"{name}{EXPORTS[job.export or '']}"
 
 
 def real_images(job: PredictJob, loaded: "LoadedRun", file: Path, pictures: Any) -> tuple[Any, list[Any], Any, str]:

@@ -1,4 +1,6 @@
-"""A trained net as a file for other programs: ONNX or a `torch.export` program, with its preprocessing and class names.
+"""A trained net as a file for other programs: ONNX, a `torch.export` program, or its weights alone as safetensors.
+
+Preprocessing and class names go with it.
 
 The number of images in a batch stays free. What the file takes is said in its metadata, key `input`.
 """
@@ -15,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from models.load import LoadedRun
+from models.build import build_net
+from models.load import MODEL_KEYS, LoadedRun
 from models.normalisation import Normalise
 from settings.errors import UserError
 from settings.preprocessing import Preprocessing
@@ -179,3 +182,25 @@ def read_onnx(file: Path) -> tuple[Exported, dict[str, Any]]:
         return torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
 
     return run, about
+
+
+def write_weights(net: nn.Module, about: dict[str, Any], file: Path) -> None:
+    """Save the net's tensors by their own names; its metadata are the JSON text under `lightbox`."""
+    from safetensors.torch import save_file
+
+    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in net.state_dict().items()}
+    save_file(tensors, file, metadata={"format": "pt", "lightbox": json.dumps(about)})
+
+
+def read_weights(file: Path) -> tuple[Exported, dict[str, Any]]:
+    """Build the net that the metadata name, with the file's tensors, and hand it out with them."""
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as opened:
+        about = json.loads(opened.metadata()["lightbox"])
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # it is no mapping
+    model = about["model"]
+    with torch.random.fork_rng(devices=[]):
+        net = build_net(**{key: model[key] for key in MODEL_KEYS}, standardize=model.get("standardize", "none"))
+    net.load_state_dict(tensors)
+    return net.eval(), about

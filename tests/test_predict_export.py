@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -225,3 +226,52 @@ def test_the_compiled_net_stands_in_the_table(trained, tmp_path):
     assert go(f"run={trained[1]}", "export=torch_export", f"output={tmp_path / 'net.pt2'}", "parity_images=10") == 0
     row = table_of(tmp_path / "net-parity.csv")["compiled"]
     assert row["note"] or float(row["probability"]) < 1e-4
+
+
+def test_weights_stand_in_the_layout_of_a_hub(trained, tmp_path, capsys):
+    from safetensors.torch import load_file
+
+    _, one = trained
+    loaded = load_run(one)
+    assert go(f"run={one}", "export=safetensors", "compile=false") == 0
+    folder = one / "export" / "resnet20"
+    assert capsys.readouterr().out.splitlines()[-1] == f"export: {folder / 'model.safetensors'}"
+    names = {"README.md", "config.json", "model-parity.csv", "model-parity.json", "model.safetensors"}
+    assert {path.name for path in folder.iterdir()} == names
+
+    about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert (about["architecture"], about["num_classes"], about["class_names"]) == ("resnet20", 3, ["é 0", "é 1", "é 2"])
+    keys = ("name", "source", "arguments", "num_classes", "in_channels", "image_size")
+    net = build_net(**{key: about["model"][key] for key in keys}).eval()
+    net.load_state_dict(load_file(folder / "model.safetensors"))
+    images = torch.rand(5, 1, 9, 9)
+    with torch.inference_mode():
+        assert torch.equal(net(images), loaded.net(images))
+    again, kept = export.read_weights(folder / "model.safetensors")
+    assert kept.items() <= about.items() and kept["input"]["inside"] == "none"
+    assert torch.equal(again(images), loaded.net(images))
+
+    _, head, text = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    head = yaml.safe_load(head)
+    summary = json.loads((one / "summary.json").read_text())
+    ((result,),) = ([one["results"][0]["metrics"]] for one in head["model-index"])  # fmt: skip
+    assert {found["name"]: found["value"] for found in result} == {
+        key: value for key, value in summary["metrics"].items() if key.startswith("test/")
+    }
+    assert head["pipeline_tag"] == "image-classification" and "é 0, é 1, é 2" in text and "Use it" in text
+    rows = table_of(folder / "model-parity.csv")
+    assert rows["a net built anew, with the file's weights"]["logits"] == "0.0"
+
+    words = [*("model=resnet20", "model.width=4", "model.depth=8", f"model.weights={folder / 'model.safetensors'}")]
+    words += [*("transfer=full", "optimizer.lr=1e-30", "augment=none", "callbacks=none", "trainer.max_epochs=1")]
+    found = train([*words, "data=folder", f"data.root={trained[0] / 'photos'}", "data.image_size=9", "data.channels=1",
+                   "data.check=off", "data.batch_size=16", "optimizer=sgd", f"paths.runs={tmp_path}"])  # fmt: skip
+    assert found["test/accuracy"] == summary["metrics"]["test/accuracy"]
+
+    assert go(f"run={one}", "export=safetensors", "compile=false", "parity_images=12") == 0  # over its own
+    (tmp_path / "README.md").write_text("mine")
+    assert go(f"run={one}", "export=safetensors", f"output={tmp_path / 'model.safetensors'}") == 2
+    assert "README.md of another kind" in capsys.readouterr().err
+    assert (tmp_path / "README.md").read_text() == "mine" and not (tmp_path / "model.safetensors").exists()
+    assert go(f"run={one}", "export=safetensors", "preprocessing=resize") == 2
+    assert "weights alone" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from settings.paths import ROOT
 
 TABLES = (".csv", ".jsonl")
 GALLERIES = (".html",)
-EXPORTS = {"onnx": ".onnx", "torch_export": ".pt2"}
+EXPORTS = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
 """Kinds of exported files, and how they end."""
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
@@ -37,8 +37,8 @@ class PredictJob(Job):
         None, "processes that read files", shown="one a core, at most 8"
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = key("auto", "where it computes")
-    export: Literal["onnx", "torch_export"] | None = key(
-        None, "writes the net to output=FILE.onnx or FILE.pt2, else to RUN/export/"
+    export: Literal["onnx", "torch_export", "safetensors"] | None = key(
+        None, "writes the net to output=FILE (.onnx, .pt2, .safetensors), else to RUN/export/"
     )
     preprocessing: Literal["none", "normalise", "resize"] = key("normalise", "what of it is inside the file")
     parity_images: Annotated[int, "10 <= x <= 100000"] = key(
@@ -65,6 +65,7 @@ COMMAND = Command(
         "run=first images='photos/**/*.jpg' output=predictions.csv",
         "run=first images=labels.csv output=predictions.jsonl gallery=null",
         "run=first export=torch_export preprocessing=resize output=net.pt2",
+        "run=first export=safetensors output=upload/model.safetensors",
     ],
     ending="The last line says `predictions: PATH` or `export: PATH`. Exit codes: 0 done, 1 a bug, 2 configuration or\n"
     "data (no image at all), 5 an exported file that disagrees with the checkpoint, 130 stopped by Ctrl-C.",
@@ -113,12 +114,15 @@ def _check_export(said: Said) -> None:
     export = said.values["export"]
     if not export:
         if "export" not in said.given:
-            said.idle(["preprocessing", "parity_images", "compile"], "without export=onnx or export=torch_export")
+            said.idle(["preprocessing", "parity_images", "compile"], "without export=")
         return
     said.idle(
         ["gallery", "thresholds", "overlay", "gallery_images", "num_workers", "batch_size", "device"],
         f"with export={export}",
     )
+    if export == "safetensors":
+        said.idle(["preprocessing"], "with export=safetensors, which holds weights alone")
+        said.values["preprocessing"] = "none"
     missing = [name for name in ONNX_PACKAGES if export == "onnx" and find_spec(name) is None]
     if missing:
         said.wrong.append(f'export=onnx needs {", ".join(missing)}: pip install -e ".[export]"')
