@@ -95,6 +95,7 @@ def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -
         net_arguments["adapters"] = transfer.arguments
     seed_everything(config.seed, verbose=False)
     start = {"weights": model.weights, "weights_by_order": model.weights_by_order, "class_names": data.class_names}
+    start["initialization"] = model.initialization
     net = build_net(**net_arguments, **start)
     fit_to_images(net, data.training_images)
     if config.trainer.compile:

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from models.checkpoint import CARD, read_checkpoint
+from models.initialization import DEFAULT, initialize
 from models.inputs import adapt_input, first_layer
 from models.lora import add_adapters
 from models.matching import WeightsReport
@@ -80,6 +81,7 @@ def build_net(
     image_size: int,
     weights: str = "none",
     weights_by_order: bool = False,
+    initialization: str = DEFAULT,
     class_names: Sequence[str] = (),
     arguments: Mapping[str, Any] | None = None,
     standardize: str = "none",
@@ -88,7 +90,8 @@ def build_net(
     """Build the net `name` for images of `in_channels` channels and `image_size` x `image_size` pixels.
 
     `weights` is none, default, a named set of the library, or a file (or run folder); a head of another size
-    than the file's stays at its random start. `weights_by_order` pairs a file's tensors with the net's by their
+    than the file's stays at its random start. Without weights `initialization` is the rule by which layers start, see
+    models/initialization.py. `weights_by_order` pairs a file's tensors with the net's by their
     order instead of their names; `class_names` let the head of a checkpoint of ours be taken class by class.
     `arguments` go to the net's constructor. `standardize` puts a layer in front that is still to be fitted or loaded,
     see models/standardize.py. `adapters` are the arguments of low-rank adapters (models/lora.py), which are added to
@@ -111,6 +114,8 @@ def build_net(
         net = build(name, num_classes, in_channels, image_size, library_set, arguments)
     if library_set is None:
         net.weights_report = None  # type: ignore[assignment]
+    if weights == "none":
+        initialize(net, initialization)
     if file:
         load_file_into(net, weights, by_order=weights_by_order, class_names=class_names)
     if adapters is not None:

@@ -355,6 +355,15 @@ def _weights(config: Settings, written: Set[str]) -> Mistakes:
             yield ("model", "weights"), str(error).removeprefix("model.weights")
     elif start.endswith(weight_files.ENDINGS) and not files.is_file(Path(start).expanduser()):
         yield ("model", "weights"), f"={start}: there is no such file"
+    if (
+        model.initialization != "default"
+        and transfer.name != "scratch"
+        and not (start == "none" and transfer.allow_random)
+    ):
+        yield (
+            ("model", "initialization"),
+            f"={model.initialization}: transfer={transfer.name} starts from weights; it is for transfer=scratch",
+        )
     if model.weights_by_order and (start == "none" or not weight_files.is_file(start)):
         yield ("model", "weights_by_order"), f"=true: only a file has tensors to pair by order; model.weights={start}"
 

@@ -193,6 +193,7 @@ class Model(Section):
     weights: Text = "none"
     weights_by_order: bool = False
     pretrained: bool = False
+    initialization: Literal["default", "kaiming", "xavier", "orthogonal"] = "default"
     in_channels: Literal[1, 3] | None = None
     arguments: dict[str, Any] = {}
 
