@@ -10,7 +10,7 @@ import torch
 from datamodules.loading import EvaluationBatches, batch_loader
 from datamodules.sources.named import NamedImages
 from datamodules.sources.pictures import MAX_PIXELS, Refused, read_picture
-from datamodules.transforms import fit_to, normalise, unfit_mask
+from datamodules.transforms import fit_to, unfit_mask
 from settings.preprocessing import Preprocessing
 
 
@@ -93,10 +93,6 @@ class UnlabelledImages:
         """Yield all files in their order, whatever the number of worker processes (0: this one reads)."""
         batches = EvaluationBatches(size=len(self), local_batch_size=batch_size, rank=0, world=1)
         yield from batch_loader(self, batches, workers=num_workers)
-
-    def normalised(self, images: torch.Tensor) -> torch.Tensor:
-        """Float32 of uint8 images of a batch, as a net reads them."""
-        return normalise(images, self.preprocessing)
 
     def unfit(self, mask: torch.Tensor, height: int, width: int, *, outside: int) -> torch.Tensor:
         """Lay a mask of the net's pixels back over its picture, see `unfit_mask`."""

@@ -37,6 +37,10 @@ class Processes:
         if self.rank == 0:
             print(text, flush=True)
 
+    def shared(self, batch_size: int) -> int:
+        """The batch size over all processes that is nearest above, of which each has the same share."""
+        return -(-batch_size // self.world) * self.world
+
     def gather(self, value: Any) -> list[Any]:
         """The values of all processes, by rank, on rank 0; on the others only their own."""
         if self.world == 1:
