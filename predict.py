@@ -32,13 +32,14 @@ def predict(*overrides: str) -> list[dict[str, Any]]:
     Raises:
         UserError: a mistake in the overrides, no such run or images, or not one image that can be read.
     """
-    from engine.prediction import record, writers_of
+    from engine.prediction import kind_of, record
+    from reports.predictions import to_plain
 
     (job,) = compose_jobs(overrides, multirun=False)
     loaded, pictures = gather(job)
     rows: list[dict[str, Any]] = []
-    to_plain = writers_of(loaded).to_plain
-    record(job, loaded, pictures, lambda one: rows.append(to_plain(one, loaded.class_names)))
+    kind = kind_of(loaded)
+    record(job, loaded, pictures, lambda one: rows.append(to_plain(kind, one, loaded.class_names)))
     return rows
 
 

@@ -259,9 +259,10 @@ class ImageDataModule(lightning.LightningDataModule):
         return normalise(images, self.effective_preprocessing), targets
 
     def _test_batch(self, batch: Batch) -> Batch:
-        views = VIEWS_OF_FITTED[self.test_views](self.fit(batch[0])).flatten(0, 1)
+        images, targets = self.fit_batch(batch)
+        views = VIEWS_OF_FITTED[self.test_views](images).flatten(0, 1)
         normalised = normalise(views, self.effective_preprocessing)
-        return normalised.unflatten(0, (len(batch[1]), -1)), batch[1]
+        return normalised.unflatten(0, (len(targets), -1)), targets
 
     def train_batch(self, batch: Batch, *, step: int, rank: int = 0) -> Batch:
         """Return the batch as the net reads it at ``step``, by (seed, step, rank) alone."""

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import itertools
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from datamodules.randomness import generator
 from datamodules.sources.pictures import BrokenImage
 from datamodules.sources.source import Source
 from datamodules.splits import subset
+from datamodules.targets import IGNORE, PADDING, are_masks
 from datamodules.views import cut_views
 from settings.errors import UserError, nearest
 from settings.paths import nfc
@@ -63,7 +65,47 @@ class PreparedImages:
         return views, torch.tensor(read, dtype=torch.int64)
 
 
-class ScoredImages:
+class ScoredNames:
+    """Which images are scored; told apart from those that a run was trained on.
+
+    Args:
+        keys: of the images.
+        paths: where they lie; their keys where they are arrays.
+        in_memory: whether they are arrays.
+    """
+
+    def __init__(self, *, keys: list[str], paths: list[str], in_memory: bool) -> None:
+        self.keys = keys
+        self.paths = paths
+        self.in_memory = in_memory
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def found_in(self, trained: Sequence[str], *, folder: Path | None, same_data: bool) -> list[int]:
+        """Return the indices of the images that another run trained on.
+
+        Args:
+            trained: keys of its training images.
+            folder: what they are relative to, where they are files.
+            same_data: whether its keys are those of the same data set; else files are compared by their content, and
+                arrays not at all.
+        """
+        if same_data:
+            keys = set(map(nfc, trained))
+            return [index for index, key in enumerate(self.keys) if nfc(key) in keys]
+        if self.in_memory or folder is None:
+            return []
+        own: dict[int, list[int]] = {}
+        for index, path in enumerate(self.paths):
+            own.setdefault(_size(Path(path)), []).append(index)
+        theirs = {_digest(path) for path in (folder / key for key in trained) if _size(path) in own}
+        sizes = {_size(path) for path in (folder / key for key in trained)} if theirs else set()
+        alike = [index for size in sizes & set(own) for index in own[size]]
+        return sorted(index for index in alike if _digest(Path(self.paths[index])) in theirs)
+
+
+class ScoredImages(ScoredNames):
     """The images of one or several splits, one after the other, with targets in a net's own numbering.
 
     Args:
@@ -81,16 +123,12 @@ class ScoredImages:
     def __init__(
         self, data: Any, splits: Sequence[str], *, places: Sequence[int | None], channels: int, workers: int | None
     ) -> None:
-        lacking = [split for split in splits if split not in data.splits]
-        if lacking:
-            raise UserError(f"split={lacking[0]}: there are no such images; there is {', '.join(data.splits)}, all")
-        self.in_memory: bool = data.in_memory
+        refuse_missing(data, splits)
+        super().__init__(keys=[], paths=[], in_memory=data.in_memory)
         self._data = data
         self.places = list(places)
         self.channels = channels
         self.workers = workers
-        self.keys: list[str] = []
-        self.paths: list[str] = []
         self.splits: list[str] = []
         self.left_out = 0
         self._parts: list[tuple[Any, torch.Tensor]] = []
@@ -103,17 +141,13 @@ class ScoredImages:
             self._parts.append((source, kept))
             targets.append(mapped[source.targets[kept]])
             keys = [source.keys[index] for index in kept.tolist()]
-            folder: Path | None = getattr(source, "folder", None)
             self.keys += keys
-            self.paths += keys if folder is None else [str(folder / key) for key in keys]
+            self.paths += _paths(source, keys)
             self.splits += [split] * len(keys)
         self.targets = torch.cat(targets)
         """int64 ``(N,)``."""
         if not self.keys:
             raise UserError(f"split={','.join(splits)}: no image is left")
-
-    def __len__(self) -> int:
-        return len(self.keys)
 
     @staticmethod
     def cutting(
@@ -227,28 +261,6 @@ class ScoredImages:
             found.update(zip(batch.indices.tolist(), batch.views[""][:, 0], strict=True))
         return torch.stack([found[index] for index in indices])
 
-    def found_in(self, trained: Sequence[str], *, folder: Path | None, same_data: bool) -> list[int]:
-        """Return the indices of the images that another run trained on.
-
-        Args:
-            trained: keys of its training images.
-            folder: what they are relative to, where they are files.
-            same_data: whether its keys are those of the same data set; else files are compared by their content, and
-                arrays not at all.
-        """
-        if same_data:
-            keys = set(map(nfc, trained))
-            return [index for index, key in enumerate(self.keys) if nfc(key) in keys]
-        if self.in_memory or folder is None:
-            return []
-        own: dict[int, list[int]] = {}
-        for index, path in enumerate(self.paths):
-            own.setdefault(_size(Path(path)), []).append(index)
-        theirs = {_digest(path) for path in (folder / key for key in trained) if _size(path) in own}
-        sizes = {_size(path) for path in (folder / key for key in trained)} if theirs else set()
-        alike = [index for size in sizes & set(own) for index in own[size]]
-        return sorted(index for index in alike if _digest(Path(self.paths[index])) in theirs)
-
 
 def scored_images(data: Any, split: str, *, known: Sequence[str], channels: int, skip: bool) -> ScoredImages:
     """Map the data's classes to a net's by name, and take the images of a split.
@@ -280,6 +292,117 @@ def refuse_strangers(found: Sequence[str], places: Sequence[int | None], known: 
         f"it knows {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}",
         *(["unknown=skip leaves their images out"] if len(strangers) < len(places) else []),
     )
+
+
+def refuse_missing(data: Any, splits: Sequence[str]) -> None:
+    """Raise UserError where the data lack one of the splits."""
+    if lacking := [split for split in splits if split not in data.splits]:
+        raise UserError(f"split={lacking[0]}: there are no such images; there is {', '.join(data.splits)}, all")
+
+
+def take_split(data: Any, split: str, *, known: Sequence[str], skip: bool) -> tuple[ScoredNames, dict[str, Any]]:
+    """Make a split, or `all`, the test images of a data module, its targets in a net's own numbering.
+
+    Args:
+        data: a data module that is set up.
+        split: its name.
+        known: the classes of the net, which the data's are mapped to by name.
+        skip: leave other classes out: images of such a label, such labels of a set, such pixels of a mask.
+
+    Returns:
+        Which images these are, and what to say of the classes.
+
+    Raises:
+        UserError: the data lack the split, or have classes that the net does not know.
+    """
+    places = map_classes(data.class_names, known)
+    refuse_strangers(data.class_names, places, known, skip=skip)
+    splits = list(data.splits) if split == "all" else [split]
+    refuse_missing(data, splits)
+    sources = [renumbered(data.splits[name], places, len(known)) for name in splits]
+    whole = sources[0] if len(sources) == 1 else JoinedSource(sources)
+    if not len(whole):
+        raise UserError(f"split={split}: no image is left")
+    paths = [path for source in sources for path in _paths(source, list(source.keys))]
+    facts = {
+        "classes_of_the_data": {
+            name: None if place is None else known[place] for name, place in zip(data.class_names, places, strict=True)
+        },
+        "left_out_images": sum(len(data.splits[name]) for name in splits) - len(whole),
+    }
+    data.splits["test"] = whole
+    return ScoredNames(keys=list(whole.keys), paths=paths, in_memory=data.in_memory), facts
+
+
+def renumbered(source: Source, places: Sequence[int | None], count: int) -> Source:
+    """Return a source whose targets are numbered anew, each class by its place; what has none counts nowhere.
+
+    Args:
+        source: images with labels, label sets or masks.
+        places: for each of its classes the new number.
+        count: of the new classes.
+    """
+    targets = source.targets
+    if targets.ndim == 2:  # label sets
+        moved = torch.zeros(len(targets), count, dtype=targets.dtype)
+        for column, place in enumerate(places):
+            if place is not None:
+                moved[:, place] = targets[:, column]
+    elif are_masks(targets):
+        table = torch.full((256,), IGNORE, dtype=torch.uint8)
+        table[: len(places)] = torch.tensor([IGNORE if place is None else place for place in places])
+        moved = table[targets.long()]
+    else:
+        table = torch.tensor([PADDING if place is None else place for place in places])
+        kept = (table[targets] != PADDING).nonzero()[:, 0]
+        source = source if len(kept) == len(targets) else source.subset(kept)
+        moved = table[source.targets]
+    changed = copy.copy(source)
+    changed.targets = moved
+    return changed
+
+
+class JoinedSource:
+    """Several sources, one after the other."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = list(sources)
+        self.targets = torch.cat([one.targets for one in sources])
+        self.keys = [key for one in sources for key in one.keys]
+        self._place = [(one, index) for one in sources for index in range(len(one))]
+
+    @property
+    def strata(self) -> torch.Tensor:
+        """One class an image, int64 ``(N,)``."""
+        return torch.cat([one.strata for one in self._sources])
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return arrays uint8 ``(B, C, H, W)`` and their targets."""
+        return torch.stack([self.image(index, 0) for index in indices.tolist()]), self.targets[indices]
+
+    def image(self, index: int, channels: int) -> torch.Tensor:
+        """Return one image, uint8 ``(C, H, W)``."""
+        source, inside = self._place[index]
+        return source.image(inside, channels)
+
+    def subset(self, indices: torch.Tensor) -> "JoinedSource":
+        """Return a source of the images at ``indices`` (int64), in ascending order."""
+        starts = torch.tensor([0, *(len(one) for one in self._sources)]).cumsum(dim=0).tolist()
+        parts = [indices[(indices >= low) & (indices < high)] - low for low, high in itertools.pairwise(starts)]
+        return JoinedSource([one.subset(part) for one, part in zip(self._sources, parts, strict=True)])
+
+    def fingerprint(self) -> str:
+        """Return a hash that changes when one of the sources does."""
+        return "-".join(one.fingerprint() for one in self._sources)
+
+
+def _paths(source: Any, keys: list[str]) -> list[str]:
+    """Where files lie; arrays are called by their keys."""
+    folder: Path | None = getattr(source, "folder", None)
+    return keys if folder is None else [str(folder / key) for key in keys]
 
 
 def _size(path: Path) -> int:

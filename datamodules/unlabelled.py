@@ -10,7 +10,7 @@ import torch
 from datamodules.loading import EvaluationBatches, batch_loader, workers_here
 from datamodules.sources.named import NamedImages
 from datamodules.sources.pictures import MAX_PIXELS, Refused, read_picture
-from datamodules.transforms import fit_to, normalise, unfit_mask
+from datamodules.transforms import fit_to, unfit_mask
 from settings.preprocessing import Preprocessing
 
 
@@ -100,10 +100,6 @@ class UnlabelledImages:
         workers = min(workers_here() if num_workers is None else num_workers, len(batches))
         workers = workers if len(batches) > 1 else 0  # a process costs more than it reads in one batch
         yield from batch_loader(self, batches, workers=workers)
-
-    def normalised(self, images: torch.Tensor) -> torch.Tensor:
-        """Float32 of uint8 images of a batch, as a net reads them."""
-        return normalise(images, self.preprocessing)
 
     def unfit(self, mask: torch.Tensor, height: int, width: int, *, outside: int) -> torch.Tensor:
         """Lay a mask of the net's pixels back over its picture, see `unfit_mask`."""

@@ -1,7 +1,7 @@
 """Several views of one image for scoring it: crops, mirror images, scales. Nothing here is random.
 
 Pure functions from uint8 images to uint8 views at the size that a net reads; the average over them is the net's side
-(`models/inference.py`). Five and ten crops after A. Krizhevsky et al., ImageNet Classification with Deep Convolutional
+(`models/predictor.py`). Five and ten crops after A. Krizhevsky et al., ImageNet Classification with Deep Convolutional
 Neural Networks (2012), as torchvision cuts them.
 """
 

@@ -3,7 +3,7 @@
 The data module is the class that `data._target_` names; nothing here knows which one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -70,8 +70,13 @@ def load_data(config: "RunConfig", *, for_scoring: bool = False) -> Any:
     return data
 
 
-def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -> "Task":
-    """Introduce data and net to each other (classes, channels, image size); then the data's task."""
+def build_task(
+    config: "RunConfig", data: Any, preprocessing: "Preprocessing", *, class_names: Sequence[str] | None = None
+) -> "Task":
+    """Introduce data and net to each other (classes, channels, image size); then the data's task.
+
+    `class_names` are those of a trained net where the data's are others.
+    """
     import torch
     from lightning import seed_everything
 
@@ -82,11 +87,12 @@ def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -
     from models.transfer import WITH_ADAPTERS, TransferPlan
 
     model, transfer = config.model, config.transfer
+    class_names = tuple(class_names or data.class_names)
     net_arguments: dict[str, Any] = {
         "name": model.name,
         "source": model.source,
         "arguments": model.net_arguments(),
-        "num_classes": task_class(config.chosen_task).head or len(data.class_names),
+        "num_classes": task_class(config.chosen_task).head or len(class_names),
         "in_channels": preprocessing.channels,
         "image_size": preprocessing.image_size,
         "standardize": config.data.standardize,
@@ -94,8 +100,12 @@ def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -
     if transfer.name in WITH_ADAPTERS:
         net_arguments["adapters"] = transfer.arguments
     seed_everything(config.seed, verbose=False)
-    start = {"weights": model.weights, "weights_by_order": model.weights_by_order, "class_names": data.class_names}
-    start["initialization"] = model.initialization
+    start: dict[str, Any] = {
+        "weights": model.weights,
+        "weights_by_order": model.weights_by_order,
+        "class_names": class_names,
+        "initialization": model.initialization,
+    }
     net = build_net(**net_arguments, **start)
     fit_to_images(net, data.training_images)
     if config.trainer.compile:
@@ -105,7 +115,7 @@ def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -
         "task": config.chosen_task,
         "head": task_class(config.chosen_task).head,
         "model": net_arguments,
-        "class_names": list(data.class_names),
+        "class_names": list(class_names),
         "preprocessing": preprocessing.to_dict(),
         "split_seed": config.data.split_seed,
         "data_fingerprint": data.fingerprint(),
@@ -113,7 +123,7 @@ def build_task(config: "RunConfig", data: Any, preprocessing: "Preprocessing") -
     }
     task = task_class(config.chosen_task)(
         net=net,
-        class_names=data.class_names,
+        class_names=class_names,
         optimizer=config.optimizer.to_plain(),
         scheduler=config.scheduler.to_plain(),
         plan=TransferPlan(

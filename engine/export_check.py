@@ -60,11 +60,12 @@ def write_checked(job: PredictJob, loaded: "LoadedRun", file: Path, pictures: An
         reference = in_batches(loaded.net, list(normalised) if inside == "resize" else normalised)
         if job.export == "onnx":
             links.append(link("exported program", in_batches(program.module(), given), reference))
-    write, read, said = {
+    ways: dict[str, tuple[Any, Any, str]] = {
         "onnx": (exporting.write_onnx, exporting.read_onnx, "ONNX Runtime, from the file"),
         "torch_export": (exporting.write_program, exporting.read_program, "exported program, from the file"),
         "safetensors": (exporting.write_weights, exporting.read_weights, "a net built anew, with the file's weights"),
-    }[job.export or ""]
+    }
+    write, read, said = ways[job.export or ""]
     with replaced_when_whole(output, "output") as fresh:
         with working(f"writing {output.name}"):
             write(program, about, fresh)

@@ -4,7 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from settings.commands.predict import PredictJob
 from settings.errors import UserError
@@ -13,21 +13,22 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.load import LoadedRun
-    from reports.predictions import Prediction
-
-LARGEST_BATCH = 128  # of the default: the run may have trained on a larger machine
+    from reports.predictions import Kind, Prediction
 
 
-def writers_of(loaded: "LoadedRun") -> Any:
-    """The module that writes what the run's task predicts: classes, sets of labels or masks."""
+KINDS = {"class": "class_rows", "labels": "label_sets", "mask": "masks", "number": "numbers"}
+"""What a task predicts -> the module of `reports/` that says what stands in a row."""
+
+
+def kind_of(loaded: "LoadedRun") -> "Kind":
+    """What stands in a row of what the run's task predicts."""
     from importlib import import_module
 
-    kinds = {"class": "predictions", "labels": "label_sets", "mask": "masks"}
-    return import_module(f"reports.{kinds[predicts(loaded)]}")
+    return cast("Kind", import_module(f"reports.{KINDS[predicts(loaded)]}"))
 
 
 def predicts(loaded: "LoadedRun") -> str:
-    """What the run's task predicts, by its source: a `class` an image, `labels` or a `mask`.
+    """What the run's task predicts, by its source: a key of `KINDS`.
 
     Raises:
         UserError: nothing that can be written.
@@ -35,22 +36,10 @@ def predicts(loaded: "LoadedRun") -> str:
     from settings.schema.names import task_value
 
     found = task_value(loaded.checkpoint["task"], "predicts")
-    if found not in ("class", "labels", "mask"):
-        raise UserError(f"run: task={loaded.checkpoint['task']} does not say what a prediction is (`predicts`)")
+    if found not in KINDS:
+        said = f"`predicts` is one of {', '.join(KINDS)}"
+        raise UserError(f"run: task={loaded.checkpoint['task']} does not say what a prediction is: {said}")
     return found
-
-
-def probabilities_of(loaded: "LoadedRun") -> "Callable[[Tensor], Tensor]":
-    """What turns outputs into probabilities; lightning, which takes seconds, is imported for few tasks."""
-    from functools import partial
-
-    import torch
-
-    if loaded.checkpoint["task"] in ("classification", "segmentation"):
-        return partial(torch.softmax, dim=1)
-    from models.tasks import task_class
-
-    return task_class(loaded.checkpoint["task"]).probabilities
 
 
 def label_chooser(job: PredictJob, loaded: "LoadedRun") -> "Callable[[Tensor], tuple[str, ...]] | None":
@@ -75,10 +64,10 @@ def record(job: PredictJob, loaded: "LoadedRun", pictures: Any, show: Any) -> Co
     from contextlib import ExitStack
 
     from reports.gallery import Gallery
-    from reports.predictions import written_whole
+    from reports.predictions import csv_rows, json_rows, written_whole
     from reports.terminal import progress
 
-    kind = writers_of(loaded)
+    kind = kind_of(loaded)
     reasons: Counter[str] = Counter()
     gallery = None
     if job.gallery and predicts(loaded) == "class":  # of other tasks there is no least certain image
@@ -86,8 +75,8 @@ def record(job: PredictJob, loaded: "LoadedRun", pictures: Any, show: Any) -> Co
     with ExitStack() as files:
         writers = [show] if show else []
         if job.output:
-            rows = kind.csv_rows if job.output.suffix.lower() == ".csv" else kind.json_rows
-            writers.append(rows(files.enter_context(written_whole(job.output, "output")), loaded.class_names))
+            rows = csv_rows if job.output.suffix.lower() == ".csv" else json_rows
+            writers.append(rows(files.enter_context(written_whole(job.output, "output")), kind, loaded.class_names))
         if job.output and predicts(loaded) == "mask":
             writers.append(mask_files(job))
         if gallery:
@@ -108,7 +97,9 @@ def record(job: PredictJob, loaded: "LoadedRun", pictures: Any, show: Any) -> Co
 
 def screen(loaded: "LoadedRun", pictures: Any) -> "Callable[[Prediction], None]":
     """What shows a row on standard output."""
-    return writers_of(loaded).screen_rows(sys.stdout, loaded.class_names, pictures.names)
+    from reports.predictions import screen_rows
+
+    return screen_rows(sys.stdout, kind_of(loaded), loaded.class_names, pictures.names)
 
 
 def say_passed_over(pictures: Any) -> None:
@@ -136,7 +127,7 @@ def say(job: PredictJob, pictures: Any, reasons: Counter[str]) -> None:
 
 def mask_files(job: PredictJob) -> Any:
     """What writes a PNG an image into the folder beside the output."""
-    from models.tasks.segmentation import overlay, palette
+    from models.analysis.mask_colours import overlay, palette
     from reports.masks import png_files
 
     assert job.output is not None
@@ -145,23 +136,24 @@ def mask_files(job: PredictJob) -> Any:
 
 
 def predictions(job: PredictJob, loaded: "LoadedRun", pictures: Any) -> "Iterator[Prediction]":
-    """Each file's prediction in the order of the list: decoded, fitted and normalised as in evaluation."""
+    """Each file's prediction in the order of the list: decoded, fitted and computed as in evaluation."""
     import torch
 
-    from engine.scoring_processes import Processes
+    from engine.predictors import predictor_of
+    from engine.scoring_processes import LARGEST_BATCH, Processes
     from reports.masks import OUTSIDE
     from reports.predictions import Prediction
 
-    batch_size = job.batch_size or min(LARGEST_BATCH, loaded.checkpoint["config"]["data"]["batch_size"])
+    batch_size = job.batch_size or min(
+        LARGEST_BATCH, loaded.checkpoint["config"]["data"]["batch_size"] or LARGEST_BATCH
+    )
     device = Processes().device(job.device)
-    net = loaded.net.to(device)
+    net = predictor_of(loaded).to(device)
     start = 0
-    labels_of = label_chooser(job, loaded)
-    has_mask, probabilities_from = predicts(loaded) == "mask", probabilities_of(loaded)
+    labels_of, has_mask = label_chooser(job, loaded), predicts(loaded) == "mask"
     for images, reasons, sizes in pictures.batches(batch_size=batch_size, num_workers=job.num_workers):
         with torch.inference_mode():
-            logits = net(pictures.normalised(images.to(device))) if len(images) else torch.empty(0, 1)
-            probabilities = probabilities_from(logits.float()).cpu()
+            probabilities = net(images.to(device)).cpu() if len(images) else torch.empty(0, 1)
         finite = probabilities.flatten(1).isfinite().all(dim=1).tolist()
         read = 0
         names, start = pictures.names[start : start + len(reasons)], start + len(reasons)

@@ -32,7 +32,7 @@ def measure_robustness(
     """
     import torch
 
-    from models.inference import average
+    from models.predictor import average
     from reports.robustness import Robustness, Row
     from reports.terminal import progress
 

@@ -9,8 +9,8 @@ from settings.commands.evaluate import Evaluation
 from settings.errors import UserError
 
 if TYPE_CHECKING:
-    from models.inference import Classifier
     from models.load import LoadedRun
+    from models.predictor import Predictor
     from settings.schema.run_config import RunConfig
 
 
@@ -20,7 +20,7 @@ class Member:
 
     path: Path
     run: "LoadedRun"
-    net: "Classifier"
+    net: "Predictor"
 
     @property
     def name(self) -> str:
@@ -39,13 +39,16 @@ def load_members(paths: Sequence[Path], device: Any) -> list[Member]:
     Raises:
         UserError: one of them has other classes.
     """
+    from engine.predictors import predictor_of
     from models import load_run
-    from models.inference import Classifier
 
     runs = [load_run(path) for path in paths]
     for path, one in zip(paths, runs, strict=True):
         if not {"config", "data_fingerprint"} <= set(one.checkpoint):
             raise UserError(f"run: {path} does not say which data it was trained on; predict.py uses it without")
+    tasks = dict.fromkeys(one.checkpoint["task"] for one in runs)
+    if len(tasks) > 1:
+        raise UserError(f"run: an ensemble is of one task, and these are of {', '.join(tasks)}")
     names = runs[0].class_names
     for path, one in zip(paths, runs, strict=True):
         if set(one.class_names) != set(names):
@@ -55,7 +58,7 @@ def load_members(paths: Sequence[Path], device: Any) -> list[Member]:
                 f"{', '.join([*(f'+{name}' for name in more[:4]), *(f'-{name}' for name in less[:4])])}"
             )
     return [
-        Member(path=path, run=one, net=Classifier.of(one, class_names=names).to(device))
+        Member(path=path, run=one, net=predictor_of(one, class_names=names).to(device))
         for path, one in zip(paths, runs, strict=True)
     ]
 
@@ -65,21 +68,24 @@ def channels(members: Sequence[Member]) -> int:
     return max(member.run.preprocessing.channels for member in members)
 
 
-def data_of(config: "RunConfig", *, other: bool) -> Any:
-    """The data module of the configuration, set up; `other` are data that are only scored."""
+def data_of(config: "RunConfig", *, other: bool, **feeding: Any) -> Any:
+    """The data module of the configuration, set up; `other` are data that are only scored.
+
+    `feeding` replaces single arguments of `configure`, such as `batch_size`.
+    """
     from engine.data_and_task import load_data
 
     data = load_data(config, for_scoring=other)
-    data.configure(seed=config.seed, **config.data.feeding_arguments())
+    data.configure(**{"seed": config.seed, **config.data.feeding_arguments(), **feeding})
     data.setup()
     return data
 
 
 def scores_classes(members: Sequence[Member]) -> bool:
     """Whether the members tell one class an image, which is scored in more ways than other tasks are."""
-    from models.tasks import task_class
+    from settings.schema.names import task_value
 
-    return all(task_class(member.run.checkpoint["task"]).predicts == "class" for member in members)
+    return all(task_value(member.run.checkpoint["task"], "predicts") == "class" for member in members)
 
 
 def check_members(

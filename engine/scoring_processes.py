@@ -11,6 +11,9 @@ import torch
 from settings.errors import UserError
 from settings.world import launched
 
+LARGEST_BATCH = 128
+"""Of the default: the run may have trained on a larger machine."""
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -36,6 +39,10 @@ class Processes:
         """Print a line, once."""
         if self.rank == 0:
             print(text, flush=True)
+
+    def shared(self, batch_size: int) -> int:
+        """The batch size over all processes that is nearest above, of which each has the same share."""
+        return -(-batch_size // self.world) * self.world
 
     def gather(self, value: Any) -> list[Any]:
         """The values of all processes, by rank, on rank 0; on the others only their own."""

@@ -3,69 +3,84 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from callbacks.tested_images import CollectTested
-from engine.data_and_task import build_task, load_data
-from engine.prediction import LARGEST_BATCH
+from engine.data_and_task import build_task
+from engine.launcher import process_arguments
+from engine.process_group import Members
 from engine.run_folder import RunRecord, results_folder
 from engine.scored_runs import Member, output_folder
+from engine.scoring_processes import Processes
 from engine.trainer import quieten
-from models.analysis.class_scores import class_scores, confusion, label_scores
+from models.analysis.class_scores import ClassCounts, class_scores, confusion, label_scores, shares
+from models.averaged import Averaged
 from models.checkpoint import read_checkpoint
+from models.normalisation import Renormalise
 from reports import charts, page
 from reports.figures import record_figure
 from reports.report import title
 from reports.terminal import print_table
-from settings.commands.evaluate import Evaluation, data_config
+from settings.commands.evaluate import Evaluation
 from settings.errors import UserError
-from settings.preprocessing import Preprocessing
 from settings.run_names import checkpoint_of
+from settings.schema.names import task_value
+from settings.world import launched
 
 if TYPE_CHECKING:
     from models.tasks.base import Task
+    from settings.schema.run_config import RunConfig
 
 SHOWN = 24
 """Hardest images of the page."""
+SILENCE = 1800
+"""Seconds after which a process that does not answer is given up."""
 
 
 class Rows(Callback):
-    """A row of predictions.csv for each image, in the words of the task."""
+    """A row of predictions.csv for each image, in the words of the task, with the image's place in the split."""
 
     def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[tuple[int, dict[str, Any]]] = []
+        self._seen = 0
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        """Take in one batch."""
+        """Take in one batch; what only fills it up is left out."""
         task = cast("Task", pl_module)
         losses = task.image_losses(outputs, batch).double().tolist()
-        self.rows += [{**task.row(outputs, batch, index), "loss": loss} for index, loss in enumerate(losses)]
+        for place in task.real(batch[1]).nonzero()[:, 0].tolist():
+            index = (self._seen + place) * trainer.world_size + trainer.global_rank
+            self.rows.append((index, {**task.row(outputs, batch, place), "loss": losses[place]}))
+        self._seen += len(losses)
 
 
 def evaluate_task(
-    record: RunRecord,
+    folder: Path,
     task: "Task",
     data: Any,
     *,
     split: str,
     arguments: Mapping[str, Any],
+    processes: Processes,
     facts: Mapping[str, Any],
     command: Sequence[str],
 ) -> dict[str, float]:
     """Test the task on a split of the data, write everything, and return the metrics as `test/miou` and the like.
 
     Args:
-        record: the open folder of the results.
+        folder: of the results.
         task: with the weights that are scored.
         data: the data module, set up; its test split is what is scored.
         split: what that is called.
         arguments: plain trainer arguments that decide how batches are computed.
-        facts: plain values about data and run, for metrics.json.
+        processes: this process among all; the first one writes.
+        facts: plain values about data and runs, for metrics.json.
         command: the overrides as typed.
     """
     quieten()
@@ -83,11 +98,16 @@ def evaluate_task(
     tester.test(task, datamodule=data, verbose=False)
     found = {name.partition("/")[2]: value for name, value in task.epoch_metrics.items() if name.startswith("test/")}
     metrics = {f"{split}/{name}": value for name, value in found.items()}
+    gathered = processes.gather(rows.rows)
+    if processes.rank:
+        return {}
+    table = sorted((row for part in gathered for row in part), key=lambda one: one[0])
+    record = results_folder(folder)
     counts = task.confusion() if tested.labels is None else confusion(*tested.labels, len(task.class_names))
     per_class = [] if counts is None else class_scores(counts, task.class_names)
     of_labels = task.label_counts()
     if of_labels is not None:
-        per_class = label_scores(*of_labels, task.class_names)
+        per_class = label_scores(of_labels, task.class_names)
     keys = list(data.splits["test"].keys)
     record.write(
         "metrics.json",
@@ -98,8 +118,7 @@ def evaluate_task(
                 "images": tested.count,
                 "metrics": metrics,
                 "per_class": [
-                    {**vars(one), **({} if counts is None else {"iou": _iou(counts, index)})}
-                    for index, one in enumerate(per_class)
+                    {**vars(one), **more} for one, more in zip(per_class, _ious(counts, len(per_class)), strict=True)
                 ],
                 "confusion": None if counts is None else counts.tolist(),
                 **facts,
@@ -109,8 +128,8 @@ def evaluate_task(
         )
         + "\n",
     )
-    columns = list(rows.rows[0]) if rows.rows else []
-    lines = [(key, *(one[name] for name in columns)) for key, one in zip(keys, rows.rows, strict=True)]
+    columns = list(table[0][1]) if table else []
+    lines = [(keys[index], *(one[name] for name in columns)) for index, one in table]
     record.write_table("predictions.csv", ("path", *columns), lines)
     cards = [(title(name), f"{value:.4f}", f"{tested.count} images") for name, value in found.items()]
     record.write(
@@ -132,10 +151,12 @@ def evaluate_task(
     return metrics
 
 
-def _iou(counts: Tensor, index: int) -> float | None:
-    """Intersection over union of a class; None where it does not occur."""
-    union = int(counts[index].sum() + counts[:, index].sum() - counts[index, index])
-    return int(counts[index, index]) / union if union else None
+def _ious(counts: Tensor | None, classes: int) -> list[dict[str, float | None]]:
+    """Intersection over union of each class, None where it does not occur; nothing where there are labels alone."""
+    if counts is None:
+        return [{} for _ in range(classes)]
+    found = ClassCounts.of(counts.double())
+    return [{"iou": one} for one in shares(found.iou, found.claimed + found.support)]
 
 
 def _classes(record: RunRecord, counts: Tensor | None, task: "Task", per_class: Sequence[Any]) -> page.Section | None:
@@ -150,55 +171,90 @@ def _classes(record: RunRecord, counts: Tensor | None, task: "Task", per_class: 
     )
 
 
-def evaluate_other(job: Evaluation, members: Sequence[Member], processes: Any) -> dict[str, float]:
-    """Score a run of another task by the task's own metrics.
+ONLY_CLASSES = ("corruptions", "attack", "curves", "shortcut", "bootstrap", "hardest", "seed")
+"""Keys that count images whose one class is right."""
 
-    Raises:
-        UserError: what only a classification can be asked for; or data that do not fit.
+
+def evaluate_members(
+    job: Evaluation,
+    config: "RunConfig",
+    data: Any,
+    members: Sequence[Member],
+    processes: Processes,
+    *,
+    facts: Mapping[str, Any],
+) -> dict[str, float]:
+    """Score runs of a task by its own metrics: one checkpoint, or the mean prediction of several.
+
+    Args:
+        job: what was asked for.
+        config: of the first run, with the data that are scored.
+        data: the data module; its test split is what is scored, in the first run's numbering of classes.
+        members: the runs.
+        processes: this process among all.
+        facts: plain values about data and runs, for metrics.json.
     """
-    member = members[0]
-    name = member.run.checkpoint["task"]
-    asked = {
-        "run": len(members) > 1,
-        "views": job.views != "centre",
-        **{key: bool(getattr(job, key)) for key in ("corruptions", "attack", "curves", "shortcut")},
-        "torchrun": processes.world > 1,
-    }
-    if refused := [key for key, wanted in asked.items() if wanted]:
-        raise UserError(f"{', '.join(refused)}: not for task={name}, whose single run is scored in one process")
-    config = data_config(member.run.checkpoint["config"], job.data)
     config.model.weights, config.trainer.compile = "none", False  # the checkpoint has the weights
-    data = load_data(config, for_scoring=job.other_data)
-    if tuple(data.class_names) != tuple(member.run.class_names):
-        raise UserError(f"the data have the classes {', '.join(data.class_names)}; the run knows others")
-    preprocessing = Preprocessing.from_dict(member.run.checkpoint["preprocessing"])
-    size = job.batch_size or config.data.batch_size or LARGEST_BATCH
-    feeding = {**config.data.feeding_arguments(), "batch_size": size}
-    data.configure(seed=config.seed, preprocessing=preprocessing, **feeding)
-    data.setup()
-    if job.split not in data.splits:
-        raise UserError(f"split={job.split}: there are no such images; there is {', '.join(data.splits)}")
-    task = build_task(config, data, preprocessing)
-    task.load_state_dict(read_checkpoint(checkpoint_of(member.path))["state_dict"])
+    known = members[0].run.class_names
+    if job.other_data or tuple(data.class_names) != known:
+        config.loss.class_weights = "none"  # they are for training, and counted on training images
+    how = members[0].run.preprocessing
+    task = build_task(config, data, how, class_names=known)
+    task.load_state_dict(read_checkpoint(checkpoint_of(members[0].path))["state_dict"])
     if job.thresholds == "tuned":
-        task.use_calibration(member.run.checkpoint["calibration"])
-    data.splits["test"] = data.splits[job.split]
+        task.use_calibration(members[0].run.checkpoint["calibration"])
+    if len(members) > 1:
+        task.net = Averaged(
+            [member.run.net for member in members],
+            orders=[
+                range(task.head) if task.head else [member.run.class_names.index(name) for name in known]
+                for member in members
+            ],
+            inputs=[Renormalise(how, member.run.preprocessing) for member in members],
+            activation=task.activation,
+        )
     arguments = {**config.trainer.computing_arguments(), "devices": 1, "num_nodes": 1, "strategy": "auto"}
-    if job.device != "auto":
-        arguments["accelerator"] = job.device
+    arguments["accelerator"] = processes.device(job.device).type
+    if (world := launched()) is not None and processes.world > 1:
+        arguments |= {"devices": world.local_size, "num_nodes": world.nodes, "strategy": "ddp"}
+        arguments = process_arguments(Members(world, timeout=SILENCE), arguments)
     return evaluate_task(
-        results_folder(output_folder(job, members)),
+        output_folder(job, members),
         task,
         data,
         split=job.split,
         arguments=arguments,
+        processes=processes,
         facts={
-            "run": member.name,
-            "task": name,
-            **({"thresholds": member.run.thresholds()} if job.thresholds == "tuned" else {}),
+            "run": " + ".join(member.name for member in members),
+            "task": members[0].run.checkpoint["task"],
+            **({"thresholds": members[0].run.thresholds()} if job.thresholds == "tuned" else {}),
+            "views": job.views,
             "data": {"name": config.data.name},
             "data_fingerprint": data.fingerprint(),
-            "preprocessing": preprocessing.to_dict(),
+            "preprocessing": how.to_dict(),
+            **facts,
         },
         command=job.command,
     )
+
+
+def refuse_what_classes_have(job: Evaluation, members: Sequence[Member]) -> None:
+    """Raise UserError for all that the task of these runs cannot be asked for, or cannot do together."""
+    name = members[0].run.checkpoint["task"]
+    typed = {word.partition("=")[0] for word in job.command}
+    wrong = [f"{key}: not for task={name}; it counts images of one class" for key in ONLY_CLASSES if key in typed]
+    if job.views not in (can := task_value(name, "views")):
+        wrong.append(f"views={job.views}: not for task={name}, which has {', '.join(can)}")
+    if job.thresholds == "tuned" and len(members) > 1:
+        wrong.append("thresholds=tuned: they are a run's own, and an ensemble has none")
+    first = members[0].run.preprocessing
+    for member in members[1:]:
+        own = member.run.preprocessing
+        if (own.image_size, own.resize, own.channels) != (first.image_size, first.resize, first.channels):
+            wrong.append(
+                f"run: {member.name} reads images of {own.image_size} pixels and {own.channels} channels, and "
+                f"{members[0].name} of {first.image_size} and {first.channels}: task={name} averages over the same"
+            )
+    if wrong:
+        raise UserError(*wrong)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models.analysis.class_scores import class_scores, confusion
 from models.analysis.metrics import MEANING, SHARES, PerImage, intervals, per_image, reliability, scores
-from models.inference import average
+from models.predictor import average
 from reports import page
 from reports.evaluation_sections import (
     GAIN_COLUMNS,

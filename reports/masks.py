@@ -1,14 +1,12 @@
 """What a segmentation leaves behind: a palette PNG an image, of its size, and a row with the share of each class."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 
-from reports.predictions import Prediction, fitted, name_width
-from settings.whole_file import TableWriter
+from reports.predictions import Prediction
 
 OUTSIDE = 255
 """Pixels of a mask that the net has not seen: what the centre crop leaves out."""
@@ -21,47 +19,24 @@ def shares(one: Prediction, class_names: Sequence[str]) -> list[float]:
     return (seen.bincount(minlength=len(class_names))[: len(class_names)] / max(1, len(seen))).tolist()
 
 
-def to_plain(one: Prediction, class_names: Sequence[str]) -> dict[str, Any]:
-    """A row as JSON has it: path, share of each class, and the reason where there is none."""
-    found = None if one.mask is None else dict(zip(class_names, shares(one, class_names), strict=True))
-    return {"path": one.name, "shares": found, "reason": one.reason}
+def values(one: Prediction, class_names: Sequence[str]) -> dict[str, Any]:
+    """The share of each class."""
+    return {"shares": dict(zip(class_names, shares(one, class_names), strict=True))}
 
 
-def csv_rows(file: IO[str], class_names: Sequence[str]) -> Callable[[Prediction], None]:
-    """Write the header; return what writes a row: path, share of each class, reason."""
-    rows = TableWriter(file)
-    named = [f"share of {name}" if name in ("path", "reason") else name for name in class_names]
-    rows.writerow(["path", *named, "reason"])
-
-    def write(one: Prediction) -> None:
-        found = [""] * len(class_names) if one.mask is None else [f"{share:.6g}" for share in shares(one, class_names)]
-        rows.writerow([one.name, *found, one.reason or ""])
-
-    return write
+def empty(class_names: Sequence[str]) -> dict[str, Any]:
+    """The same column without a prediction."""
+    return {"shares": dict.fromkeys(class_names)}
 
 
-def json_rows(file: IO[str], class_names: Sequence[str]) -> Callable[[Prediction], None]:
-    """Return what writes a row."""
+def shown(class_names: Sequence[str]) -> tuple[list[str], Callable[[Prediction], list[str]]]:
+    """The classes with the largest shares."""
 
-    def write(one: Prediction) -> None:
-        file.write(json.dumps(to_plain(one, class_names), ensure_ascii=False) + "\n")
+    def cells(one: Prediction) -> list[str]:
+        found = sorted(zip(shares(one, class_names), class_names, strict=True), reverse=True)[:5]
+        return [", ".join(f"{name} {share:.1%}" for share, name in found if share)]
 
-    return write
-
-
-def screen_rows(file: IO[str], class_names: Sequence[str], names: Sequence[str]) -> Callable[[Prediction], None]:
-    """Return what writes a row: the classes with the largest shares."""
-    width = name_width(names)
-
-    def write(one: Prediction) -> None:
-        if one.mask is None:
-            said = f"not read: {one.reason}"
-        else:
-            found = sorted(zip(shares(one, class_names), class_names, strict=True), reverse=True)[:5]
-            said = ", ".join(f"{name} {share:.1%}" for share, name in found if share)
-        file.write(f"{fitted(one.name, width, keep_end=True)}  {said}\n")
-
-    return write
+    return [], cells
 
 
 def png_files(

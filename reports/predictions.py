@@ -1,20 +1,24 @@
-"""What a prediction leaves behind: a table of rows, as CSV, as JSON lines or on the screen."""
+"""What predictions leave behind: a table of rows, as CSV, as JSON lines or on the screen, whatever is predicted.
+
+What stands in the columns is said by the kind of prediction: `class_rows.py`, `label_sets.py`, `masks.py` or
+`numbers.py`.
+"""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import torch
 
 from settings.errors import UserError, storage_error
 from settings.whole_file import TableWriter, writing
 
-TOP = 5
-"""Classes a row shows on the screen."""
-WIDEST_NAME, WIDEST_CLASS = 60, 24  # cells of the screen
+WIDEST_NAME = 60  # cells of the screen
+WORDS = {"probabilities": "probability", "shares": "share"}
+"""What one of a column's numbers by class is called."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +28,7 @@ class Prediction:
     Attributes:
         name: the file, as it was named.
         reason: why there is no prediction; None where there is one.
-        probabilities: float32 ``(K,)``, None without a prediction.
+        probabilities: float64 ``(K,)``, or the number that is predicted, ``(1,)``; None without a prediction.
         labels: names of the labels that are there, in the order of the classes; of label sets.
         image: what the net saw, uint8 ``(C, S, S)``, before normalisation.
         mask: class of each pixel of the file, uint8 ``(H, W)``, 255 where the net saw nothing; of a segmentation.
@@ -40,92 +44,103 @@ class Prediction:
     seen: torch.Tensor | None = None
 
 
-def to_plain(one: Prediction, class_names: Sequence[str]) -> dict[str, Any]:
-    """Give a row as JSON has it; numbers carry all digits of single precision and no more."""
-    row: dict[str, Any] = {
-        "path": one.name,
-        "class": None,
-        "probability": None,
-        "probabilities": None,
-        "reason": one.reason,
-    }
-    if one.probabilities is not None:
-        values = [float(text) for text in digits(one.probabilities)]
-        best = int(one.probabilities.argmax())
-        row["class"], row["probability"] = class_names[best], values[best]
-        row["probabilities"] = dict(zip(class_names, values, strict=True))
-    return row
+class Kind(Protocol):
+    """How one kind of prediction reads in a table: a module of this folder, such as `label_sets.py`."""
+
+    def values(self, one: Prediction, class_names: Sequence[str]) -> Mapping[str, Any]:
+        """The columns of a prediction between `path` and `reason`.
+
+        A text, a number, a list of texts (`a|b` in CSV), or numbers by class (a column each in CSV).
+        """
+
+    def empty(self, class_names: Sequence[str]) -> Mapping[str, Any]:
+        """The same columns of a file without a prediction: None, or None by class."""
+
+    def shown(self, class_names: Sequence[str]) -> tuple[Sequence[str], Callable[[Prediction], Sequence[str]]]:
+        """Titles of the cells on the screen, none for no line of titles; and what gives the cells of a prediction."""
 
 
-def digits(probabilities: torch.Tensor) -> list[str]:
-    """Write float32 so that reading gives the same float32."""
-    return [f"{value:.9g}" for value in probabilities.tolist()]
+def to_plain(kind: Kind, one: Prediction, class_names: Sequence[str]) -> dict[str, Any]:
+    """Give a row as JSON has it: path, the kind's columns (null without a prediction), and the reason for that."""
+    if one.reason is None:
+        found = {name: _read_back(value) for name, value in kind.values(one, class_names).items()}
+    else:
+        found = dict.fromkeys(kind.empty(class_names))
+    return {"path": one.name, **found, "reason": one.reason}
 
 
-def columns(class_names: Sequence[str]) -> list[str]:
-    """Return the header of a CSV file; a class that is called like another column gets a word more."""
-    own = ("path", "class", "probability", "reason")
-    classes = [f"probability of {name}" if name in own else name for name in class_names]
-    return ["path", "class", "probability", *classes, "reason"]
-
-
-def csv_rows(file: IO[str], class_names: Sequence[str]) -> Callable[[Prediction], None]:
-    """Write the header; return what writes a row."""
+def csv_rows(file: IO[str], kind: Kind, class_names: Sequence[str]) -> Callable[[Prediction], None]:
+    """Write the header; return what writes a row. A class that is called like another column gets a word more."""
     rows = TableWriter(file)
-    rows.writerow(columns(class_names))
+    empty = kind.empty(class_names)
+    own = {"path", "reason", *(name for name, value in empty.items() if not isinstance(value, Mapping))}
+    header = ["path"]
+    for name, value in empty.items():
+        by_class = [f"{WORDS.get(name, name)} of {one}" if one in own else one for one in value or ()]
+        header += by_class if isinstance(value, Mapping) else [name]
+    rows.writerow([*header, "reason"])
 
     def write(one: Prediction) -> None:
-        if one.probabilities is None:
-            rows.writerow([one.name, *[""] * (len(class_names) + 2), one.reason])
-        else:
-            values, best = digits(one.probabilities), int(one.probabilities.argmax())
-            rows.writerow([one.name, class_names[best], values[best], *values, ""])
+        found = empty if one.reason is not None else kind.values(one, class_names)
+        cells = [cell for value in found.values() for cell in _cells(value)]
+        rows.writerow([one.name, *cells, one.reason or ""])
 
     return write
 
 
-def json_rows(file: IO[str], class_names: Sequence[str]) -> Callable[[Prediction], None]:
+def json_rows(file: IO[str], kind: Kind, class_names: Sequence[str]) -> Callable[[Prediction], None]:
     """Return what writes a row."""
 
     def write(one: Prediction) -> None:
-        file.write(json.dumps(to_plain(one, class_names), ensure_ascii=False) + "\n")
+        file.write(json.dumps(to_plain(kind, one, class_names), ensure_ascii=False) + "\n")
 
     return write
 
 
-def screen_rows(file: IO[str], class_names: Sequence[str], names: Sequence[str]) -> Callable[[Prediction], None]:
-    """Write the header; return what writes a row with its likeliest classes.
+def screen_rows(
+    file: IO[str], kind: Kind, class_names: Sequence[str], names: Sequence[str]
+) -> Callable[[Prediction], None]:
+    """Write the titles, if any; return what writes a row.
 
     Args:
         file: standard output.
+        kind: what is predicted.
         class_names: K names.
         names: of all files, so that the columns stand below each other.
     """
-    from rich.cells import cell_len
-
-    shown = min(TOP, len(class_names))
-    first = name_width(names)
-    width = min(WIDEST_CLASS, max(cell_len(_printable(name)) for name in class_names))
+    width = name_width(names)
+    titles, cells = kind.shown(class_names)
 
     def line(name: str, cells: Sequence[str]) -> None:
-        file.write("  ".join([fitted(name, first, keep_end=True), *cells]).rstrip() + "\n")
+        file.write("  ".join([fitted(name, width, keep_end=True), *cells]).rstrip() + "\n")
 
-    line("path", [fitted(f"{place}.", width + 7) for place in range(1, shown + 1)])
+    if titles:
+        line("path", titles)
 
     def write(one: Prediction) -> None:
-        if one.probabilities is None:
-            line(one.name, [f"not read: {one.reason}"])
-            return
-        values, classes = one.probabilities.topk(shown)
-        line(
-            one.name,
-            [
-                f"{fitted(class_names[k], width)} {value:6.4f}"
-                for value, k in zip(values.tolist(), classes.tolist(), strict=True)
-            ],
-        )
+        line(one.name, cells(one) if one.reason is None else [f"not read: {one.reason}"])
 
     return write
+
+
+def digits(value: float) -> str:
+    """A number with all digits of single precision and no more; `evaluate.py` writes them so, too."""
+    return f"{value:.9g}"
+
+
+def _read_back(value: Any) -> Any:
+    """A value with the digits that a table has of it."""
+    if isinstance(value, Mapping):
+        return {name: _read_back(one) for name, one in value.items()}
+    return float(digits(value)) if isinstance(value, float) else value
+
+
+def _cells(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        return [cell for one in value.values() for cell in _cells(one)]
+    if isinstance(value, list):
+        return ["|".join(value)]
+    return ["" if value is None else digits(value) if isinstance(value, float) else str(value)]
 
 
 @contextmanager
@@ -164,10 +179,10 @@ def name_width(names: Sequence[str]) -> int:
     """Cells of the screen that the names take, up to a limit."""
     from rich.cells import cell_len
 
-    return min(WIDEST_NAME, max(4, *(cell_len(_printable(name)) for name in names)))
+    return min(WIDEST_NAME, max(4, *(cell_len(printable(name)) for name in names)))
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
     """A name on one line, whatever it holds."""
     return name if name.isprintable() else repr(name)[1:-1]
 
@@ -176,7 +191,7 @@ def fitted(name: str, width: int, *, keep_end: bool = False) -> str:
     """A name in exactly so many cells of the screen; the end of a path says more than its beginning."""
     from rich.cells import cell_len, set_cell_size
 
-    name = _printable(name)
+    name = printable(name)
     if cell_len(name) <= width:
         return set_cell_size(name, width)
     if not keep_end:

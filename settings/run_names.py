@@ -79,6 +79,15 @@ def find_run(word: str, runs: Path, *, key: str = "run") -> Path:
     return found[0]
 
 
+def run_named(word: str, runs: Path) -> Path | None:
+    """The one run or checkpoint that a word means, by path or name; None where it means none, or several."""
+    path = Path(word)
+    if path.is_absolute() and not path.exists() and path.is_relative_to(Path.cwd()):
+        word = str(path.relative_to(Path.cwd()))  # what was typed, made absolute
+    found = _named(word, runs)
+    return found[0] if len(found) == 1 else None
+
+
 def all_below(folder: Path, depth: int = DEEPEST) -> Iterator[Path]:
     """The folder, if it is a run, else the runs up to so many folders below it, sorted."""
     if is_run(folder):

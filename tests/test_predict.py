@@ -65,13 +65,13 @@ def rows_of(file):
         return list(csv.DictReader(text))
 
 
-def test_the_test_images_get_what_the_run_said_of_them_to_the_last_bit(trained, tmp_path):
+def test_the_test_images_get_what_the_run_said_of_them_to_the_last_digit(trained, tmp_path):
     folder, one, overrides, metrics = trained
     data, _ = build_data(compose(overrides))
     net = load_run(one).net
     with torch.inference_mode():
         batches = [data.evaluation_batch(batch) for batch in data.test_dataloader()]
-        expected = torch.cat([net(images).softmax(dim=1) for images, _ in batches])
+        expected = torch.cat([net(images).double().softmax(dim=1) for images, _ in batches])
         targets = torch.cat([labels for _, labels in batches])
     tested = [row for row in rows_of(one / "splits.csv") if row["split"] == "test"]
     assert len(tested) == len(targets) > 16, "more than one batch"
@@ -83,8 +83,8 @@ def test_the_test_images_get_what_the_run_said_of_them_to_the_last_bit(trained, 
         rows = rows_of(output)
         assert [row["path"] for row in rows] == [row["file"] for row in tested]
         names = data.class_names
-        found = torch.tensor([[float(row[name]) for name in names] for row in rows])
-        assert torch.equal(found, expected)
+        found = [[row[name] for name in names] for row in rows]
+        assert found == [[f"{value:.9g}" for value in row] for row in expected.tolist()]
         assert [row["class"] for row in rows] == [names[k] for k in expected.argmax(dim=1).tolist()]
         assert [float(row["probability"]) for row in rows] == [max(float(row[name]) for name in names) for row in rows]
         hits = [row["class"] == line["class"] for row, line in zip(rows, tested, strict=True)]
@@ -348,6 +348,19 @@ def test_what_is_stopped_leaves_nothing_behind(trained, mixed, monkeypatch, caps
     assert go(f"run={trained[1]}", f"images={mixed}", f"output={output}") == 130
     assert output.read_text() == "from before"
     assert sorted(path.name for path in mixed.parent.iterdir()) == [mixed.name, "rows.csv"]
+
+
+def test_a_prediction_imports_no_lightning(trained, mixed):
+    code = f"""
+import runpy, sys
+sys.argv = ["predict.py", {f"run={trained[1]}"!r}, {f"images={mixed / 'whole.jpg'}"!r}]
+try:
+    runpy.run_path("predict.py", run_name="__main__")
+except SystemExit as stop:
+    assert not stop.code
+assert not {{"lightning", "torchmetrics", "matplotlib"}} & set(sys.modules), "predict.py starts slowly"
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
 
 
 def test_help_comes_without_a_heavy_import():

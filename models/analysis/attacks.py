@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from models.inference import Classifier
+from models.predictor import Predictor
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(images (B, C, H, W), targets (B,)) -> the loss of each image (B,)."""
@@ -54,7 +54,7 @@ def pgd(
     return attacked
 
 
-def average_loss(members: Sequence[Classifier]) -> Loss:
+def average_loss(members: Sequence[Predictor]) -> Loss:
     """The negative log-likelihood under the mean probability of one or several nets.
 
     In double precision, where the device has it: a net that is sure in single precision has no gradient left.

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.analysis.class_scores import ClassCounts
+
 BINS = 15
 MEANING = {
     "accuracy": "share of the images whose most probable class is the true one (micro average)",
@@ -84,13 +86,13 @@ def scores(images: PerImage, weights: Tensor | None = None) -> dict[str, float]:
     def count(labels: Tensor, by: Tensor, size: int = images.classes) -> Tensor:
         return torch.bincount(labels, weights=by, minlength=size)
 
-    support, claimed = count(images.targets, weights), count(images.predicted, weights)
-    hits = count(images.targets, weights * images.correct)
-    seen = support > 0
-    precision = (hits / claimed.clamp_min(1))[seen]
-    recall = (hits / support.clamp_min(1))[seen]
-    f1 = (2 * hits / (claimed + support).clamp_min(1))[seen]
-    share = (support / total)[seen]
+    classes = ClassCounts(
+        hits=count(images.targets, weights * images.correct),
+        claimed=count(images.predicted, weights),
+        support=count(images.targets, weights),
+    ).occurring
+    precision, recall, f1 = classes.precision, classes.recall, classes.f1
+    share = classes.support / total
     gap = count(images.bins, weights * (images.correct.double() - images.confidence), BINS)
     found = {
         "accuracy": (weights * images.correct).sum() / total,

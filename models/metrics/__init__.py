@@ -131,7 +131,7 @@ def gathered_value(metric: Metric, world_size: int) -> float:
         world_size: processes.
     """
     if world_size == 1:
-        return float(metric.compute()) if metric.update_called else float("nan")
+        return _computed(metric) if metric.update_called else float("nan")
     from copy import deepcopy
 
     from torch.distributed import all_gather_object
@@ -145,7 +145,14 @@ def gathered_value(metric: Metric, world_size: int) -> float:
     for name, reduction in whole._reductions.items():
         setattr(whole, name, _reduced([state[name] for state in states], reduction))
     whole._update_count, whole._computed = 1, None
-    return float(whole.compute())
+    return _computed(whole)
+
+
+def _computed(metric: Metric) -> float:
+    """The value, without torchmetrics' warnings of classes that do not occur, one a class and epoch."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return float(metric.compute())
 
 
 def _reduced(states: list[Any], reduction: Any) -> Any:

@@ -18,14 +18,17 @@ attributes below are literals: the configuration reads them from source, without
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, final
 
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from models.activations import activation
 from models.analysis.activation_map import class_activation_maps, spatial_module
+from models.analysis.class_scores import ClassCounts
+from models.averaged import averaged_outputs
 from models.checkpoint import CARD
 from models.freezing import Freezing
 from models.losses import build_loss
@@ -55,8 +58,9 @@ class Task(LightningModule):
         head: outputs of the net; None is one a class.
         trains: arguments of a net that it needs and no other task trains, such as `decoder`.
         padding: target of an image that only fills up a batch; it counts nowhere.
-        predicts: what a prediction is: a `class` an image, a set of `labels`, or a `mask`.
-        views: whether several views of a test image can be averaged.
+        predicts: what a prediction is: a `class` an image, a set of `labels`, a `mask` or a `number`.
+        activation: what makes probabilities, or numbers, of the net's outputs: a file of `models/activations/`.
+        views: which views of a test image it can average (`data.test_views`, and `views` of evaluate.py).
         calibrates: whether `calibration` is asked after each validation.
 
     Attributes:
@@ -91,8 +95,9 @@ class Task(LightningModule):
     head: ClassVar[int | None] = None
     trains: ClassVar[tuple[str, ...]] = ()
     padding: ClassVar[int] = -1
-    predicts: ClassVar[str] = "class"
-    views: ClassVar[bool] = False
+    predicts: ClassVar[str] = ""
+    activation: ClassVar[str] = "softmax"
+    views: ClassVar[tuple[str, ...]] = ("centre",)
     calibrates: ClassVar[bool] = False
     counts_of: ClassVar[str] = "images"
     """What `decisions` or `confusion` count."""
@@ -173,10 +178,14 @@ class Task(LightningModule):
         wanted = self.in_training if split == "train" else self.metrics
         return {name: float(sums[name] / sums["count"]) for name in wanted}
 
-    @staticmethod
-    def probabilities(outputs: Any) -> Tensor:
-        """What library metrics read, and predictions are made of: (B, K, ...)."""
-        return outputs.float().softmax(dim=1)
+    @classmethod
+    @final
+    def probabilities(cls, outputs: Any) -> Tensor:
+        """What library metrics read, and predictions are made of: (B, K, ...), by `activation`.
+
+        At least in single precision; in double where the outputs are.
+        """
+        return activation(cls.activation).predictions(outputs if outputs.dtype == torch.float64 else outputs.float())
 
     def image_losses(self, outputs: Any, batch: Batch) -> Tensor:
         """Loss of each image of a test batch, (B,): which are the hardest. As it stands that of the image alone."""
@@ -253,8 +262,8 @@ class Task(LightningModule):
         """Decide by what `calibration` found from now on."""
         raise NotImplementedError
 
-    def label_counts(self) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Right, predicted and true images of each label (K,) of the last evaluation, where an image has several."""
+    def label_counts(self) -> ClassCounts | None:
+        """Counts of images of each label of the last evaluation, where an image has several."""
         return None
 
     # What all share.
@@ -275,8 +284,14 @@ class Task(LightningModule):
     def forward(self, images: Tensor) -> Any:
         """What the net makes of normalised images (B, C, H, W).
 
-        While `features_into` is set, of what that module is given.
+        While `features_into` is set, of what that module is given. Of several views (B, V, C, H, W) of each image, the
+        image itself in front, outputs of which their mean prediction is made.
         """
+        if images.ndim == 5:
+            made = [self(view) for view in images.unbind(dim=1)]
+            if self.output == "dense":  # the second view is the mirror image
+                made = [one.flip(-1) if place else one for place, one in enumerate(made)]
+            return averaged_outputs(made, self.activation)
         images = images.to(next(self.net.parameters()).dtype)  # the weights' own where `trainer.precision` is bf16-true
         if self.features_into is not None:
             return self.net.get_submodule(self.features_into)(images)

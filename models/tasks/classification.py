@@ -1,6 +1,5 @@
 """Image classification: one label an image, softmax over K classes."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from models.analysis.class_scores import ClassCounts
 from models.analysis.metrics import wilson_interval
 from models.tasks.base import Batch, Task
 
@@ -23,14 +23,8 @@ class Classification(Task):
     metrics: ClassVar[dict[str, str]] = {"accuracy": "max", "accuracy_macro": "max", "f1_macro": "max", "loss": "min"}
     in_training: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
     library: ClassVar[str] = "Multiclass"
-    views: ClassVar[bool] = True
-
-    def forward(self, images: Tensor) -> Any:
-        """Logits (B, K); of several views (B, V, C, H, W) the logarithms of their mean probabilities."""
-        if images.ndim < 5:
-            return super().forward(images)
-        found = [super(Classification, self).forward(view).float().log_softmax(dim=1) for view in images.unbind(dim=1)]
-        return torch.stack(found).logsumexp(dim=0) - math.log(len(found))
+    predicts: ClassVar[str] = "class"
+    views: ClassVar[tuple[str, ...]] = ("centre", "flip", "flip_shift")
 
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
         """Targets are class indices (B,) or, after mixing, shares (B, K)."""
@@ -68,12 +62,11 @@ class Classification(Task):
         loss, accuracy = (float(sums[name] / sums["count"]) for name in ("loss", "correct"))
         if split == "train":
             return {"loss": loss, "accuracy": accuracy}
-        seen = sums["support"] > 0
-        hits, predicted, support = (sums[name][seen] for name in ("hits", "predicted", "support"))
+        classes = ClassCounts(hits=sums["hits"], claimed=sums["predicted"], support=sums["support"]).occurring
         return {
             "accuracy": accuracy,
-            "accuracy_macro": (hits / support).mean().item(),
-            "f1_macro": (2 * hits / (predicted + support).clamp_min(1)).mean().item(),
+            "accuracy_macro": classes.recall.mean().item(),
+            "f1_macro": classes.f1.mean().item(),
             "loss": loss,
         }
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from models.analysis.class_scores import ClassCounts
 from models.analysis.thresholds import DEFAULT, best_thresholds
 from models.tasks.base import Batch, Task
 
@@ -29,6 +30,8 @@ class Multilabel(Task):
     defaults: ClassVar[dict[str, str]] = {"loss": "binary_cross_entropy"}
     library: ClassVar[str] = "Multilabel"
     predicts: ClassVar[str] = "labels"
+    activation: ClassVar[str] = "sigmoid"
+    views: ClassVar[tuple[str, ...]] = ("centre", "flip", "flip_shift")
     calibrates: ClassVar[bool] = True
     from_library: ClassVar[dict[str, str]] = {"mean_average_precision": "average_precision"}
 
@@ -55,27 +58,21 @@ class Multilabel(Task):
         loss = float(sums["loss"] / sums["count"])
         if split == "train":
             return {"loss": loss}
-        self._counts = (sums["hits"].long(), sums["predicted"].long(), sums["support"].long())
-        hits, sizes = sums["hits"], sums["predicted"] + sums["support"]
-        seen = sums["support"] > 0
+        labels = self._counts = ClassCounts(hits=sums["hits"], claimed=sums["predicted"], support=sums["support"])
+        occurring = labels.occurring.f1
         return {
-            "f1_macro": (2 * hits[seen] / sizes[seen]).mean().item() if seen.any() else 0.0,
-            "f1_micro": float(2 * hits.sum() / sizes.sum().clamp_min(1)),
+            "f1_macro": occurring.mean().item() if len(occurring) else 0.0,
+            "f1_micro": labels.f1_micro.item(),
             "exact_match": float(sums["exact_match"] / sums["count"]),
             "loss": loss,
         }
-
-    @staticmethod
-    def probabilities(outputs: Tensor) -> Tensor:
-        """Each label's own, (B, K)."""
-        return outputs.float().sigmoid()
 
     thresholds: Sequence[float] | None = None
     """One a label; None is 0.5 for all."""
 
     def decided(self, outputs: Tensor) -> Tensor:
         """Which labels are there by the net, bool (B, K)."""
-        probs = self.probabilities(outputs)
+        probs = self.probabilities(outputs.to(self._precise))
         if self.thresholds is None:
             return probs > DEFAULT
         return probs > torch.tensor(self.thresholds, dtype=self._precise, device=probs.device)
@@ -88,8 +85,8 @@ class Multilabel(Task):
         """Decide by these thresholds."""
         self.thresholds = list(found["thresholds"])
 
-    def label_counts(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Right, predicted and true images of each label (K,)."""
+    def label_counts(self) -> ClassCounts:
+        """Counts of images of each label."""
         return self._counts
 
     @staticmethod
@@ -122,4 +119,4 @@ class Multilabel(Task):
     def _one(self, outputs: Tensor, index: int) -> tuple[list[float], list[bool]]:
         """Probabilities of one image, and which labels are there by them."""
         outputs = outputs[index : index + 1]
-        return self.probabilities(outputs)[0].tolist(), self.decided(outputs)[0].tolist()
+        return self.probabilities(outputs.to(self._precise))[0].tolist(), self.decided(outputs)[0].tolist()

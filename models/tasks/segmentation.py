@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from models.analysis.class_scores import ClassCounts
+from models.analysis.mask_colours import overlay
 from models.tasks.base import Batch, Task
 
 
@@ -23,6 +25,7 @@ class Segmentation(Task):
     defaults: ClassVar[dict[str, str]] = {"model": "unet_small"}
     library: ClassVar[str] = "Multiclass"
     predicts: ClassVar[str] = "mask"
+    views: ClassVar[tuple[str, ...]] = ("centre", "flip")
     padding: ClassVar[int] = 255
     counts_of: ClassVar[str] = "pixels"
     shown_as: ClassVar[str] = "the image, its true mask, the net's mask"
@@ -48,12 +51,10 @@ class Segmentation(Task):
         if split == "train":
             return {"loss": loss, "pixel_accuracy": float(sums["correct"] / sums["count"])}
         counts = self._confusion = sums["confusion"]
-        both, sizes = counts.diagonal(), counts.sum(dim=0) + counts.sum(dim=1)
-        seen = sizes > 0
-        both, sizes = both[seen], sizes[seen]
+        seen = ClassCounts.of(counts).seen
         return {
-            "miou": (both / (sizes - both)).mean().item(),
-            "dice": (2 * both / sizes).mean().item(),
+            "miou": seen.iou.mean().item(),
+            "dice": seen.f1.mean().item(),
             "pixel_accuracy": float(counts.diagonal().sum() / sums["count"]),
             "loss": loss,
         }
@@ -122,21 +123,3 @@ class Segmentation(Task):
         image = image.expand(3, -1, -1)
         masks = (batch[1][index].cpu(), outputs[index].argmax(dim=0).cpu())
         return torch.cat((image, *(overlay(image, mask) for mask in masks)), dim=2)
-
-
-def palette(count: int = 256) -> Tensor:
-    """Colours uint8 (count, 3) that differ much between neighbours, black for class 0: those of Pascal VOC."""
-    labels = torch.arange(count)
-    colours = torch.zeros(count, 3, dtype=torch.int64)
-    for bit in range(8):
-        for channel in range(3):
-            colours[:, channel] |= ((labels >> (3 * bit + channel)) & 1) << (7 - bit)
-    return colours.to(torch.uint8)
-
-
-def overlay(image: Tensor, mask: Tensor, *, opacity: float = 0.6) -> Tensor:
-    """The image uint8 (3, H, W) with the classes of the mask (H, W) in colour; class 0 and 255 stay as they are."""
-    colours = palette()[mask.long()].movedim(-1, 0).float()  # (3, H, W)
-    shown = (mask > 0) & (mask != 255)
-    mixed = torch.where(shown, (1 - opacity) * image + opacity * colours, image.float())
-    return mixed.round().to(torch.uint8)

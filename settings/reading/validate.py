@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,6 +12,8 @@ from pydantic import ValidationError
 from settings.reading import files
 from settings.reading.composition import PRESETS, Composition, as_choice
 from settings.reading.files import Keys
+from settings.run_names import run_named
+from settings.runs import rooted
 from settings.schema import names, signatures
 from settings.schema.checks import CHECKS, forbidden_targets, foreign_arguments, logged
 from settings.schema.mistakes import follow, show, value_at, wrong_values
@@ -130,6 +133,9 @@ def settle(raw: Mapping[str, Any]) -> RunConfig:
     config = RunConfig.model_validate(dict(raw))
     if config.model.weights == "none" and (config.model.pretrained or _means_default(config)):
         config.model.weights = "default"
+    if config.model.weights not in ("none", "default") and not Path(config.model.weights).exists():
+        run = run_named(config.model.weights, rooted(config.paths.runs))  # a run is named as everywhere
+        config.model.weights = str(run or config.model.weights)
     config.task = config.chosen_task
     directions = logged(config)
     config.monitor = config.monitor or next(iter(directions), "val/loss")

@@ -462,6 +462,16 @@ def _unwanted_operations(config: Settings, written: Set[str]) -> Mistakes:
             yield ("augment", name), f"{does}: {config.data.name} forbids it (data.forbid), as it changes the label"
 
 
+def _views(config: Settings, written: Set[str]) -> Mistakes:
+    """Views of test images that the task cannot average."""
+    can = names.task_value(config.chosen_task, "views") or ("centre",)
+    if config.data.test_views not in can:
+        yield (
+            ("data", "test_views"),
+            f"={config.data.test_views}: not for task={config.chosen_task}, which has {', '.join(can)}",
+        )
+
+
 def _movable_operations(config: Settings, written: Set[str]) -> Mistakes:
     """Operations that the task's targets cannot follow."""
     targets = names.task_value(config.chosen_task, "targets")
@@ -641,6 +651,7 @@ CHECKS: dict[Callable[[Settings, Set[str]], Mistakes], frozenset[str]] = {
     recipes.erasing: frozenset({"trainer", "augment"}),
     _task: frozenset({"task", "data"}),
     _loss: frozenset({"loss", "task", "data"}),
+    _views: frozenset({"task", "data"}),
     _movable_operations: frozenset({"augment", "task", "data"}),
     _metrics: frozenset({"metrics", "task", "data"}),
     _monitor: frozenset({"monitor", "monitor_mode", "metrics", "task", "data"}),

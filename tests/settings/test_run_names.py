@@ -195,3 +195,13 @@ def test_the_folder_of_all_runs_is_the_configurations(tmp_path, monkeypatch):
     (tmp_path / "train.yaml").write_text("paths:\n  runs: /drive/runs\n")
     monkeypatch.setattr(files, "FOLDER", tmp_path)
     assert runs_folder() == Path("/drive/runs")
+
+
+@pytest.mark.parametrize("word", ["only", "alone/only", "runs/alone/only", "digits-mlp/first"])
+def test_a_run_gives_its_weights_by_the_name_that_everything_else_takes(word, runs):
+    from settings.reading.compose import compose
+
+    config = compose(["model=resnet20", "transfer=full", f"model.weights={word}", f"paths.runs={runs}"])
+    assert Path(config.model.weights) == by_evaluate(word, runs)
+    config = compose(["model=resnet18", "transfer=full", "model.weights=IMAGENET1K_V1", f"paths.runs={runs}"])
+    assert config.model.weights == "IMAGENET1K_V1"

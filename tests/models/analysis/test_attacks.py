@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from models.analysis.attacks import average_loss, fgsm, pgd
-from models.inference import Classifier
+from models.predictor import Predictor
 from settings.preprocessing import Preprocessing
 
 EPS = 8 / 255
@@ -89,7 +89,7 @@ def test_the_ball_and_the_range_are_kept_and_nothing_else_is_touched():
 def test_the_loss_of_an_ensemble_is_that_of_its_mean_probability():
     torch.manual_seed(3)
     nets = [conv_net(), nn.Sequential(nn.Flatten(), nn.Linear(64, 10))]
-    members = [Classifier(net=net, preprocessing=grey(0.3, 0.4)) for net in nets]
+    members = [Predictor(net=net, preprocessing=grey(0.3, 0.4)) for net in nets]
     pixels, targets = images()
     probs = torch.stack([member(pixels) for member in members]).mean(dim=0)
     expected = -probs.gather(1, targets[:, None])[:, 0].log()
@@ -102,7 +102,7 @@ def test_a_very_sure_net_still_has_a_gradient():
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 2, bias=False))
     with torch.no_grad():
         net[1].weight.copy_(torch.stack([torch.full((64,), 2.0), torch.full((64,), -2.0)]))
-    member = Classifier(net=net, preprocessing=grey(0.0, 1.0))
+    member = Predictor(net=net, preprocessing=grey(0.0, 1.0))
     pixels, targets = torch.full((1, 1, 8, 8), 0.15), torch.tensor([0])  # logits 19.2 and -19.2
     assert member.logits(pixels).softmax(dim=1)[0, 0] == 1
     assert torch.allclose(fgsm(average_loss([member]), pixels, targets, eps=EPS), pixels - EPS)

@@ -128,6 +128,7 @@ def test_a_list_of_label_sets_is_learnt(tmp_path: Path, label_sets: list[str]) -
         ("data=fashion_scenes augment.CLAHE.p=0.5", "changes single images without their masks"),
         ("data=fashion_scenes loss.class_weights=balanced loss=dice", "loss=dice takes none"),
         ("data=fashion_scenes task=classification", "tasks for it: multilabel, segmentation"),
+        ("data=fashion_scenes data.test_views=flip_shift", "not for task=segmentation, which has centre, flip"),
         ("metrics=[cohen_kapa]", "cohen_kappa"),
         ("metrics=[accuracy]", "task=classification reports it already"),
         ("metrics={f1_score: {avarage: micro}}", "metrics.f1_score.average"),

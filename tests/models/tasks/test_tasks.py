@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassJaccardIndex
 
+from models.analysis.mask_colours import overlay, palette
 from models.analysis.thresholds import best_thresholds
 from models.tasks import task_class, task_files
 from models.tasks.base import Task
 from models.tasks.classification import Classification
 from models.tasks.multilabel import Multilabel
-from models.tasks.segmentation import Segmentation, overlay, palette
+from models.tasks.segmentation import Segmentation
 from settings.errors import UserError
 from settings.paths import ROOT
 from settings.schema import names
@@ -60,10 +61,12 @@ def score(task: Any, outputs: Tensor, targets: Tensor, *, batch: int) -> dict[st
 def test_a_task_says_what_the_configuration_reads_from_its_source(name: str) -> None:
     cls = task_class(name)
     assert issubclass(cls, Task) and cls.__name__.lower() == name.replace("_", "")
-    for literal in ("targets", "metrics", "in_training", "output", "defaults", "library", "predicts"):
+    for literal in ("targets", "metrics", "in_training", "output", "defaults", "library", "predicts", "activation"):
         assert names.task_value(name, literal) == getattr(cls, literal), literal
     assert set(cls.metrics.values()) <= {"max", "min"} and cls.metrics["loss"] == "min"
     assert set(cls.in_training) <= set(cls.metrics)
+    overridden = [one for one in cls.__mro__ if "probabilities" in vars(one)]
+    assert overridden == [Task], "predict.py reads `activation`, and imports no task"
 
 
 def test_tasks_are_listed_without_torch_and_an_unknown_one_names_the_nearest() -> None:
@@ -177,8 +180,8 @@ def test_labels_are_decided_by_the_thresholds_of_validation() -> None:
     assert found["f1_macro"] == pytest.approx(f1_score(true, said, average="macro"))
     assert found["exact_match"] == pytest.approx(accuracy_score(true, said))
     assert found["f1_macro"] > f1_score(true, (logits > 0).numpy(), average="macro")
-    hits, predicted, support = task.label_counts()
-    assert hits.tolist() == (said & true).sum(0).tolist() and predicted.tolist() == said.sum(0).tolist()
-    assert support.tolist() == true.sum(0).tolist()
+    counts = task.label_counts()
+    assert counts.hits.tolist() == (said & true).sum(0).tolist() and counts.claimed.tolist() == said.sum(0).tolist()
+    assert counts.support.tolist() == true.sum(0).tolist()
     row = task.row(logits, (logits, targets), 3)
     assert row["labels"] == "|".join(name for name, there in zip(NAMES, said[3], strict=True) if there)

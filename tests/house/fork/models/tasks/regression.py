@@ -11,6 +11,8 @@ class Regression(Task):
     """Train the first output of a net to be the label, in quadratic error."""
 
     targets: ClassVar[str] = "labels"
+    predicts: ClassVar[str] = "number"
+    activation: ClassVar[str] = "identity"
     metrics: ClassVar[dict[str, str]] = {"mean_absolute_error": "min", "loss": "min"}
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:

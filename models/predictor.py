@@ -1,4 +1,6 @@
-"""From images to probabilities: one net with its own preparation, an average over views, an ensemble of nets.
+"""From images to predictions: one net with its own preparation, an average over views, an ensemble of nets.
+
+`evaluate.py` and `predict.py` both ask here, so what they say of an image is the same. Imports no lightning.
 
 The views themselves are cut on the data's side; what arrives here has the size that the net reads.
 """
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from models.activations import activation as find_activation
 from models.normalisation import Normalise
 from settings.preprocessing import Preprocessing
 
@@ -24,14 +27,15 @@ WHOLE = {"bf16-true": torch.bfloat16, "16-true": torch.float16, "64-true": torch
 """Precisions of the weights themselves."""
 
 
-class Classifier(nn.Module):
-    """A trained net together with its normalisation: pixels in, probabilities out.
+class Predictor(nn.Module):
+    """A trained net together with its normalisation: pixels in, probabilities out (or what its task predicts).
 
     Args:
-        net: maps normalised images (B, C, S, S) to logits (B, K).
+        net: maps normalised images (B, C, S, S) to logits (B, K, ...).
         preprocessing: how its images are normalised.
         precision: as `trainer.precision` has it; what the net was tested with.
         channels_last: keep images in NHWC memory order.
+        activation: what makes predictions of the outputs: a file of `models/activations/`.
         order: for each class of the output its place in the net's own order; None leaves it.
     """
 
@@ -42,12 +46,14 @@ class Classifier(nn.Module):
         preprocessing: Preprocessing,
         precision: str | int = "32-true",
         channels_last: bool = False,
+        activation: str = "softmax",
         order: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.net = net.to(memory_format=torch.channels_last) if channels_last else net
         self.channels_last = channels_last
         self.precision = str(precision)
+        self.predictions = find_activation(activation).predictions
         if self.precision in WHOLE:
             self.net.to(WHOLE[self.precision])
         self.normalise = Normalise(preprocessing)
@@ -55,20 +61,23 @@ class Classifier(nn.Module):
         self.eval()
 
     @classmethod
-    def of(cls, run: LoadedRun, *, class_names: Sequence[str] | None = None) -> Classifier:
+    def of(cls, run: LoadedRun, *, activation: str = "softmax", class_names: Sequence[str] | None = None) -> Predictor:
         """Take a run's net as it was tested; with `class_names`, its outputs in their order."""
         trainer: Mapping = run.checkpoint.get("config", {}).get("trainer", {})
-        order = None if class_names is None else [run.class_names.index(name) for name in class_names]
+        order = None
+        if class_names is not None and not run.checkpoint.get("head"):  # outputs that are no classes have no order
+            order = [run.class_names.index(name) for name in class_names]
         return cls(
             net=run.net,
             preprocessing=run.preprocessing,
             precision=trainer.get("precision", "32-true"),
             channels_last=bool(trainer.get("channels_last")),
+            activation=activation,
             order=order if order != list(range(len(run.class_names))) else None,
         )
 
     def logits(self, images: Tensor) -> Tensor:
-        """Logits (B, K) of images (B, C, S, S): uint8, or float in [0, 1], through which gradients flow."""
+        """Outputs (B, K, ...) of images (B, C, S, S): uint8, or float in [0, 1], through which gradients flow."""
         normalised = self.normalise(images if images.dtype == torch.uint8 else images.float() * 255)
         if self.channels_last:
             normalised = normalised.contiguous(memory_format=torch.channels_last)
@@ -79,11 +88,14 @@ class Classifier(nn.Module):
         return logits.float() if self.order is None else logits.float()[:, self.order]
 
     def forward(self, views: Tensor) -> Tensor:
-        """Probabilities (B, K), the mean over the views (B, V, C, S, S), or of one view (B, C, S, S)."""
+        """Predictions (B, K, ...), the mean over the views (B, V, C, S, S), or of one view (B, C, S, S).
+
+        In double precision, where the device has it.
+        """
         if views.ndim == 4:
             views = views[:, None]
         dtype = torch.float32 if views.device.type == "mps" else torch.float64  # Apple's GPUs have no double
-        found = [self.logits(view).to(dtype).softmax(dim=1) for view in views.unbind(dim=1)]
+        found = [self.predictions(self.logits(view).to(dtype)) for view in views.unbind(dim=1)]
         return torch.stack(found).mean(dim=0) if len(found) > 1 else found[0]
 
     def _computing(self, device: str) -> AbstractContextManager:

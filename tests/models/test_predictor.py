@@ -9,8 +9,8 @@ from torchvision.transforms.v2 import TenCrop
 
 from datamodules.transforms import fit_to, normalise
 from datamodules.views import cut_views
-from models.inference import Classifier, average
 from models.load import LoadedRun
+from models.predictor import Predictor, average
 from settings.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(
@@ -47,7 +47,7 @@ def test_one_member_with_one_view_is_the_net():
     assert views.shape == (6, 1, 3, 24, 24)
     expected = plain(run, fit_to(images(), PREPROCESSING))
     with torch.inference_mode():
-        one = Classifier.of(run)
+        one = Predictor.of(run)
         assert torch.equal(one(views), expected)
         assert torch.equal(one(views[:, 0]), expected)
         assert torch.equal(one(views[:, 0].float() / 255), expected) or torch.allclose(
@@ -67,8 +67,8 @@ def test_ten_crops_are_the_average_over_those_of_torchvision(resize, fraction, s
     views = cut_views(images(), name="ten_crop", preprocessing=preprocessing, crop_fraction=fraction)
     five = cut_views(images(), name="five_crop", preprocessing=preprocessing, crop_fraction=fraction)
     with torch.inference_mode():
-        assert torch.equal(Classifier.of(run)(views), expected)
-        assert not torch.allclose(Classifier.of(run)(views[:, :1]), expected)
+        assert torch.equal(Predictor.of(run)(views), expected)
+        assert not torch.allclose(Predictor.of(run)(views[:, :1]), expected)
     assert torch.equal(five, views[:, :5])
 
 
@@ -84,7 +84,7 @@ def test_an_ensemble_is_the_mean_and_each_member_reads_its_own_images():
     fitted = fit_to(images(), own)
     theirs = (plain(second, fitted) + plain(second, fitted.flip(3))) / 2
     expected = (plain(first, fit_to(images(), PREPROCESSING)) + theirs[:, [2, 1, 3, 0]]) / 2
-    members = [Classifier.of(run, class_names=names) for run in (first, second)]
+    members = [Predictor.of(run, class_names=names) for run in (first, second)]
     with torch.inference_mode():
         assert torch.allclose(
             average([net(one) for net, one in zip(members, given, strict=True)]), expected, rtol=0, atol=1e-12
@@ -94,9 +94,9 @@ def test_an_ensemble_is_the_mean_and_each_member_reads_its_own_images():
 def test_the_precision_of_the_training_is_that_of_the_test():
     views = cut_views(images(), name="centre", preprocessing=PREPROCESSING)
     with torch.inference_mode():
-        full = Classifier.of(loaded(4))(views)
-        mixed = Classifier.of(loaded(4, precision="bf16-mixed"))(views)
-        whole = Classifier.of(loaded(4, precision="64-true", channels_last=True))(views)
+        full = Predictor.of(loaded(4))(views)
+        mixed = Predictor.of(loaded(4, precision="bf16-mixed"))(views)
+        whole = Predictor.of(loaded(4, precision="64-true", channels_last=True))(views)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             expected = loaded(4).net(normalise(views[:, 0], PREPROCESSING))
     assert torch.equal(mixed, expected.double().softmax(dim=1)) and not torch.equal(mixed, full)
