@@ -8,6 +8,8 @@ if TYPE_CHECKING:
 
 WIDTH = 4.8
 """Inches of a chart; pages show all of them equally wide, so that one size of letters is one size on the page."""
+SHORT = 16
+"""Letters of a word in a legend up to which three stand side by side."""
 LETTERS = 9
 """Points, of everything that is written in a chart."""
 
@@ -20,7 +22,8 @@ def finished(figure: "Figure") -> "Figure":
         axes.tick_params(labelsize=LETTERS)
         handles, labels = axes.get_legend_handles_labels()
         if handles:
-            figure.legend(handles, labels, loc="outside lower center", ncols=2 if len(labels) > 3 else 3, frameon=False)
+            columns = 3 if max(map(len, labels)) < SHORT else 1
+            figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     for text in figure.findobj(Text):
         text.set_fontsize(LETTERS)
     return figure
