@@ -252,21 +252,16 @@ def test_a_row_is_called_by_what_differs_within_its_ranking(tmp_path, make_run):
 
 
 def test_each_data_set_has_axes_of_its_own(tmp_path, make_run):
-    for name, fingerprint in (("a", "f0"), ("b", "f0"), ("c", "f1")):
-        folder = make_run(
-            name, f"optimizer.lr={0.1 if name == 'a' else 0.2}", fingerprint=fingerprint, test_accuracy=0.9
-        )
+    for name, rate, fingerprint in (("a", 0.1, "f0"), ("b", 0.2, "f0"), ("c", 0.2, "f1")):
+        folder = make_run(name, f"optimizer.lr={rate}", fingerprint=fingerprint, test_accuracy=0.9)
         if name == "c":
             config = (folder / "config.yaml").read_text().replace("name: digits\n", "name: letters\n")
             (folder / "config.yaml").write_text(config)
     found = compare(tmp_path)
     drawn = list(charts.charts(found))
     assert drawn[:2] == ["test/accuracy of each row, digits (A)", "test/accuracy of each row, letters (B)"]
-    assert [one for one in drawn if "epoch" in one] == [
-        f"{metric} against the epoch, {data}"
-        for metric in ("val/accuracy", "val/loss")
-        for data in ("digits", "letters")
-    ]
+    pairs = [(metric, data) for metric in ("val/accuracy", "val/loss") for data in ("digits", "letters")]
+    assert [one for one in drawn if "epoch" in one] == [f"{metric} against the epoch, {data}" for metric, data in pairs]
     assert "data.name" in found.columns
 
 
