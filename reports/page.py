@@ -159,7 +159,7 @@ def guesses(images: Sequence[tuple[str, Tensor, Sequence[tuple[str, float]]]]) -
 def captioned(images: Sequence[tuple[str, Tensor, Sequence[str], Sequence[str]]], *, title: str = "") -> Part | None:
     """Images with words below them: name, pixels uint8 (C, H, W), lines, and remarks in small print."""
     found = [
-        _tile(name, image, alt=", ".join((*lines, name)), lines=lines, remarks=remarks)
+        _tile(name, image, alt=", ".join((*lines, name)), lines=[("", line) for line in lines], remarks=remarks)
         for name, image, lines, remarks in images
     ]
     return Part("tiles", {"images": found, "title": title}) if found else None
