@@ -42,8 +42,9 @@ class CollectTested(Callback):
 
     @property
     def hardest(self) -> list[HardImage]:
-        """Images of highest loss first."""
-        return sorted(self._hard, key=lambda one: (-one.loss, one.index))[: self._most]
+        """Images of highest loss: the mistakes among them, then what is right all the same."""
+        kept = sorted(self._hard, key=lambda one: (-one.loss, one.index))[: self._most]
+        return sorted(kept, key=lambda one: one.is_right)
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
@@ -74,6 +75,7 @@ class CollectTested(Callback):
                     true=true,
                     predicted=predicted,
                     loss=losses[place].item(),
+                    is_right=decisions is not None and bool(decisions[place, 0] == decisions[place, 1]),
                 )
             )
         self._hard = self.hardest

@@ -21,7 +21,7 @@ from models.analysis.class_scores import ClassCounts, class_scores, confusion, l
 from models.averaged import Averaged
 from models.checkpoint import read_checkpoint
 from models.normalisation import Renormalise
-from reports import charts, page
+from reports import charts, links, page
 from reports.figures import record_figure
 from reports.report import title
 from reports.terminal import print_table
@@ -139,6 +139,7 @@ def evaluate_task(
             status="evaluation",
             lead=f"{tested.count} images · {facts['data']['name']} · {time.strftime('%Y-%m-%d %H:%M')}",
             figures=cards,
+            links=links.of_run(record.folder, record.folder.parent.parent, but=record.folder / "report.html"),
             sections=[
                 _classes(record, counts, task, per_class) if per_class else None,
                 page.section("Hardest images", page.tiles(tested.hardest, keys), note=f"{task.shown_as}."),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from reports.axes import new_figure
+from reports.axes import WIDTH, finished, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +42,7 @@ def epoch_curves(
         metric: `loss` or `accuracy`.
         best_epoch: counted from 0; None where no epoch was validated.
     """
-    figure, axes = new_figure(width=4.8, height=3.1)
+    figure, axes = new_figure(width=WIDTH, height=3.1)
     drawn = False
     for split, colour in (("train", TRAIN), ("val", VALIDATION)):
         points = [(epoch + 1, value) for _, epoch, value in curves.get(f"{split}/{metric}", ()) if epoch is not None]
@@ -56,19 +56,18 @@ def epoch_curves(
         axes.axvline(best_epoch + 1, color=BEST, linestyle="--", linewidth=1.2, label=f"best: epoch {best_epoch + 1}")
     axes.set(xlabel="epoch", title=metric)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(frameon=False, fontsize=10)
-    return figure
+    return finished(figure)
 
 
 def rate_curve(curves: Mapping[str, Sequence[tuple[int, int | None, float]]]) -> "Figure | None":
     """Learning rate against the step; None where it was not logged."""
     if not (points := curves.get("lr")):
         return None
-    figure, axes = new_figure(width=4.8, height=3.1)
+    figure, axes = new_figure(width=WIDTH, height=3.1)
     axes.plot([step for step, _, _ in points], [rate for _, _, rate in points], color="#2b8a3e")
     axes.set(xlabel="step", title="learning rate", ylim=(0, None))
     axes.xaxis.get_major_locator().set_params(integer=True)
-    return figure
+    return finished(figure)
 
 
 def confusion_matrix(counts: Tensor, class_names: Sequence[str]) -> "Figure":
@@ -82,13 +81,13 @@ def confusion_matrix(counts: Tensor, class_names: Sequence[str]) -> "Figure":
     if classes <= MOST_NUMBERS:
         for row, column in zip(*table.nonzero(), strict=True):
             shade = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, str(table[row, column]), ha="center", va="center", color=shade, fontsize=9)
+            axes.text(column, row, str(table[row, column]), ha="center", va="center", color=shade)
     if classes <= MOST_NAMES:
         names = [name if len(name) <= 14 else f"{name[:13]}…" for name in class_names]
         axes.set_xticks(range(classes), _plain(names), rotation=90 if max(map(len, names)) > 2 else 0)
         axes.set_yticks(range(classes), _plain(names))
     axes.set(xlabel="predicted", ylabel="true")
-    return figure
+    return finished(figure)
 
 
 def image_sheet(images: Tensor, captions: Sequence[str], *, columns: int) -> "Figure":

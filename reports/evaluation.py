@@ -5,6 +5,7 @@ import shlex
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from models.analysis.class_scores import class_scores, confusion
 from models.analysis.metrics import MEANING, SHARES, PerImage, intervals, per_image, reliability, scores
 from models.predictor import average
-from reports import page
+from reports import links, page
 from reports.evaluation_sections import (
     GAIN_COLUMNS,
     calibration_section,
@@ -30,6 +31,7 @@ from reports.evaluation_sections import (
 from reports.robustness import Robustness, say_robustness, write_robustness
 from reports.terminal import print_table
 from settings.run_folder import RunFolder
+from settings.run_names import run_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +113,7 @@ def write_evaluation(
         "trained_on_images": trained_on,
         **facts,
     }
+    runs = [run_of(Path(one["run"])) for one in facts["members"]]
     sections: list[page.Section | None] = []
     if robustness is not None:
         sections, document["robustness"] = write_robustness(record, robustness)
@@ -126,6 +129,9 @@ def write_evaluation(
                 status="evaluation",
                 lead=lead(document, facts),
                 figures=headline(values, ends, len(each.targets)),
+                links=[
+                    link for run in runs for link in links.of_run(record.folder, run, but=record.folder / "report.html")
+                ],
                 sections=[
                     gain_section(gains),
                     class_section(record, counts, class_names, per_class),

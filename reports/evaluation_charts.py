@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from reports.axes import WIDTH, finished
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -21,7 +23,7 @@ def reliability_diagram(rows: Sequence[tuple[float, float, int, float, float]]) 
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.8, 5.2), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 5.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
     low, high, counts, confidence, accuracy = (np.array(column) for column in zip(*rows, strict=True))
     upper.bar(low, accuracy, width=high - low, align="edge", color=BAR, edgecolor="white", label="accuracy")
@@ -30,12 +32,11 @@ def reliability_diagram(rows: Sequence[tuple[float, float, int, float, float]]) 
     )
     upper.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=1)
     upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
-    upper.legend(frameon=False, fontsize=10, loc="upper left")
     lower.bar(low, counts, width=high - low, align="edge", color="#8a6d3b", edgecolor="white")
     lower.set(xlabel="confidence", ylabel="images", yscale="log", ylim=(0.8, None))
     for axes in (upper, lower):
         axes.spines[["top", "right"]].set_visible(False)
-    return figure
+    return finished(figure)
 
 
 def rows_of_images(rows: Sequence[tuple[str, Tensor]]) -> "Figure":

@@ -163,10 +163,14 @@ def image_sections(
 ) -> list[page.Section | None]:
     """Hardest images, surest mistakes, easiest images."""
     order = each.loss.argsort(descending=True, stable=True).tolist()
+    hardest = sorted(order[:SHOWN], key=lambda index: bool(each.correct[index]))
     wrong = (~each.correct).nonzero()[:, 0]
     surest = wrong[each.confidence[wrong].argsort(descending=True, stable=True)].tolist()
     titled = {
-        "Hardest images": (order[:SHOWN], "Highest loss first; more rows in hardest.csv."),
+        "Hardest images": (
+            hardest,
+            "The highest losses, mistakes first; more rows in hardest.csv.",
+        ),
         "Most confident mistakes": (surest[:SHOWN], "By the probability of the wrong class."),
         "Easiest images": (order[::-1][:SHOWN], "Lowest loss first; more rows in easiest.csv."),
     }
@@ -191,10 +195,9 @@ def _tiles(
             index=index,
             image=picture.cpu(),
             true=f"{class_names[int(each.targets[index])]} {probs[index, each.targets[index]].item():.0%}",
-            predicted="the same"
-            if each.correct[index]
-            else f"{class_names[int(each.predicted[index])]} {each.confidence[index].item():.0%}",
+            predicted=f"{class_names[int(each.predicted[index])]} {each.confidence[index].item():.0%}",
             loss=each.loss[index].item(),
+            is_right=bool(each.correct[index]),
         )
         for index, picture in zip(indices, pictures(indices), strict=True)
     ]

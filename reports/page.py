@@ -23,10 +23,13 @@ if TYPE_CHECKING:  # compare.py writes its page without torch
     from torch import Tensor
 
     from models.analysis.class_scores import ClassScore, HardImage
+    from reports.links import Link
 
 TEMPLATES = Path(__file__).with_name("templates")
 LARGEST_TILE = 224
 """Pixels; larger images are shown smaller, so that the page stays light."""
+LONG = 4
+"""Sections from which a page has a line of contents."""
 PHOTO = 64
 """Pixels from which an image is smoothed when it is enlarged; below, its pixels are shown."""
 
@@ -55,6 +58,7 @@ def page(
     status: str,
     lead: str,
     figures: Sequence[tuple[str, str, str]] = (),
+    links: Sequence[Link] = (),
     sections: Iterable[Section | None],
 ) -> str:
     """The whole page.
@@ -66,11 +70,14 @@ def page(
         status: a word above it.
         lead: a line below it.
         figures: the headline: name, value, and what stands small below; the first is the widest.
-        sections: in order; None is passed over.
+        links: where else to look.
+        sections: in order; None is passed over. A page of many has a line of contents.
     """
     shown = [one for one in sections if one is not None]
     template = _templates().get_template("base.html")
-    return template.render(title=title, status=status, lead=lead, figures=figures, sections=shown)
+    long = len(shown) >= LONG
+    values = {"title": title, "status": status, "lead": lead, "figures": figures, "links": links, "sections": shown}
+    return template.render(**values, contents=long)
 
 
 def section(heading: str, *parts: Part | None, note: str = "", side_by_side: bool = False) -> Section | None:
@@ -127,7 +134,7 @@ def tiles(images: Sequence[HardImage], names: Sequence[str], *, title: str = "")
             names[one.index],
             one.image,
             alt=f"{one.true}, predicted {one.predicted}",
-            lines=(one.true, f"→ {one.predicted}"),
+            lines=(("true", one.true), ("predicted", one.predicted)),
             remarks=(f"loss {one.loss:.2f}",),
         )
         for one in images
@@ -142,7 +149,7 @@ def guesses(images: Sequence[tuple[str, Tensor, Sequence[tuple[str, float]]]]) -
             name,
             image,
             alt=f"predicted {likeliest[0][0]}",
-            lines=[f"{guess} {probability:.0%}" for guess, probability in likeliest],
+            lines=[(f"{probability:.0%}", guess) for guess, probability in likeliest],
         )
         for name, image, likeliest in images
     ]
@@ -152,7 +159,7 @@ def guesses(images: Sequence[tuple[str, Tensor, Sequence[tuple[str, float]]]]) -
 def captioned(images: Sequence[tuple[str, Tensor, Sequence[str], Sequence[str]]], *, title: str = "") -> Part | None:
     """Images with words below them: name, pixels uint8 (C, H, W), lines, and remarks in small print."""
     found = [
-        _tile(name, image, alt=", ".join((*lines, name)), lines=lines, remarks=remarks)
+        _tile(name, image, alt=", ".join((*lines, name)), lines=[("", line) for line in lines], remarks=remarks)
         for name, image, lines, remarks in images
     ]
     return Part("tiles", {"images": found, "title": title}) if found else None
@@ -172,10 +179,24 @@ def add_link(report: Path, target: Path, words: str) -> None:
 
 
 def table(
-    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "", ends_in_mean: bool = False
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    title: str = "",
+    ends_in_mean: bool = False,
+    folds: bool = False,
 ) -> Part:
-    """Plain values in rows below their columns; the first of a row is its name. It scrolls sideways within itself."""
-    return Part("table", {"columns": columns, "rows": list(rows), "title": title, "ends_in_mean": ends_in_mean})
+    """Plain values and links in rows below their columns; it scrolls sideways within itself.
+
+    Args:
+        columns: their names.
+        rows: the first value of each is its name.
+        title: above it.
+        ends_in_mean: the last row is set off.
+        folds: on a narrow page a row becomes a block with a line a column.
+    """
+    values = {"columns": columns, "rows": list(rows), "title": title, "ends_in_mean": ends_in_mean, "folds": folds}
+    return Part("table", values)
 
 
 def facts(values: Mapping[str, Any]) -> Part | None:
@@ -213,7 +234,9 @@ def _templates() -> Any:
     )
 
 
-def _tile(name: str, image: Tensor, *, alt: str, lines: Sequence[str], remarks: Sequence[str] = ()) -> dict[str, Any]:
+def _tile(
+    name: str, image: Tensor, *, alt: str, lines: Sequence[tuple[str, str]], remarks: Sequence[str] = ()
+) -> dict[str, Any]:
     return {
         "name": name,
         "address": _data_uri(_png(image)),

@@ -3,12 +3,13 @@
 import logging
 import time
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from models.analysis.class_scores import TestedImages, class_scores, confusion
-from reports import charts, page
+from reports import charts, links, page, settings_table
 from reports.contact_sheet import Row, contact_sheet
 from reports.figures import record_figure
 from settings.run_folder import RunFolder
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+FILES = ("config.yaml", "summary.json", "metrics.csv", "splits.csv", "train.log")
+"""Files of the run folder that the page leads to."""
 DRAWS = 5
 """Draws of each image on the augmentation sheet, below the image itself."""
 
@@ -64,7 +67,13 @@ class Report:
             status="interrupted" if stopped else "finished",
             lead=lead,
             figures=headline(summary, tested.count if tested else 0),
+            links=[*self._links(record), *links.of_files(record.folder, FILES)],
             sections=[
+                page.section(
+                    "Settings",
+                    page.table(settings_table.COLUMNS, settings_table.settings_rows(task.card["config"]), folds=True),
+                    note="What differs from the defaults, those of python train.py alone, comes first.",
+                ),
                 self._curves(record),
                 *(self._test(record, task, data, tested) if tested and tested.count else []),
                 self._augmentation(record, task, data),
@@ -73,6 +82,14 @@ class Report:
                 page.section("Environment", page.facts(environment(summary))),
             ],
         )
+
+    def _links(self, record: RunFolder) -> list[links.Link]:
+        """Evaluations of this run, what tracks it, and the run that it came from."""
+        folder, parent = record.folder, record.summary.get("parent")
+        found = [link for link in links.of_run(folder, folder) if link.words != "report"]
+        if parent and (page_of_parent := Path(parent) / "report.html").is_file():
+            found.append(links.to_file(folder, page_of_parent, "report of the run that it came from"))
+        return found
 
     def _curves(self, record: RunFolder) -> page.Section | None:
         path, summary = record.folder / "metrics.csv", record.summary
@@ -102,7 +119,11 @@ class Report:
             record_figure(record, "hardest", sheet)
         return [
             *([] if counts is None else [self._classes(record, counts, names, task.counts_of)]),
-            page.section("Hardest test images", page.tiles(hard, keys), note=f"Highest loss first: {task.shown_as}."),
+            page.section(
+                "Hardest test images",
+                page.tiles(hard, keys),
+                note=f"The highest losses, mistakes first: {task.shown_as}.",
+            ),
         ]
 
     def _classes(self, record: RunFolder, counts: torch.Tensor, names: tuple[str, ...], of: str) -> page.Section | None:

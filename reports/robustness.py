@@ -8,6 +8,7 @@ from torch import Tensor
 
 from models.analysis.metrics import wilson_interval
 from reports import page
+from reports.axes import finished
 from reports.evaluation_charts import rows_of_images
 from reports.figures import record_figure
 from reports.terminal import print_table
@@ -133,10 +134,9 @@ def accuracy_curves(rows: Sequence[Row], found: Robustness, axis: str) -> "Figur
         panel.axhline(found.clean, color="#8a6d3b", linestyle="--", linewidth=1)
         panel.axhline(found.largest_class, color="#c2255c", linestyle=":", linewidth=1)
         panel.set(title=name.replace("_", " "), ylim=(0, 1.02))
-        panel.title.set_fontsize(10)
         panel.spines[["top", "right"]].set_visible(False)
     for panel in panels[len(names) :]:
         panel.set_axis_off()
-    figure.supxlabel(f"{axis} (dashed: as they are, dotted: largest class)", fontsize=9)
-    figure.supylabel("accuracy", fontsize=9)
-    return figure
+    figure.supxlabel(f"{axis} (dashed: as they are, dotted: largest class)")
+    figure.supylabel("accuracy")
+    return finished(figure)

@@ -18,6 +18,7 @@ class HardImage:
         true: what it shows, as text.
         predicted: what the net says, as text.
         loss: of this image.
+        is_right: whether the net decides as the target does; False where an image has no one class.
     """
 
     index: int
@@ -25,6 +26,7 @@ class HardImage:
     true: str
     predicted: str
     loss: float
+    is_right: bool = False
 
 
 class TestedImages(Protocol):
@@ -38,7 +40,7 @@ class TestedImages(Protocol):
 
     @property
     def hardest(self) -> list[HardImage]:
-        """Images of highest loss first."""
+        """Images of highest loss, mistakes first."""
 
 
 def confusion(true: Tensor, predicted: Tensor, classes: int) -> Tensor:

@@ -78,8 +78,7 @@ class Classification(Task):
         """The true class with its probability, the predicted class with its own."""
         probs = outputs[index].double().softmax(dim=0).cpu()
         true, predicted = int(batch[1][index]), int(probs.argmax())
-        said = "the same" if true == predicted else f"{self.class_names[predicted]} {probs[predicted]:.0%}"
-        return f"{self.class_names[true]} {probs[true]:.0%}", said
+        return tuple(f"{self.class_names[label]} {probs[label]:.0%}" for label in (true, predicted))  # type: ignore[return-value]
 
     def decisions(self, outputs: Tensor, batch: Batch) -> Tensor:
         """True and predicted class of each image, int64 (B, 2)."""

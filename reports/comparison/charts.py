@@ -4,7 +4,7 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from reports.axes import new_figure
+from reports.axes import WIDTH, finished, new_figure
 from reports.comparison.ideas import setting, text
 from reports.comparison.result import Result, Row
 from reports.comparison.runs import number
@@ -19,19 +19,27 @@ MOST_SETTINGS = 12
 
 
 def charts(result: Result) -> dict[str, bytes]:
-    """What each shows -> PNG."""
+    """What each shows -> PNG; each data set and each ranking has axes of its own."""
     found: dict[str, bytes] = {}
-    rows = [row for row in result.rows if row.rank is not None]
-    if rows:
-        found[f"{result.metric} of each row"] = _png(_ranking(result.metric, rows[:MOST_RANKED]))
+    several = result.blocks > 1
+    for block in range(result.blocks):
+        rows = [row for row in result.rows if row.block == block]
+        about = f", {_data(rows[0])} ({chr(ord('A') + block)})" if several and block < 26 else ""
+        found[f"{result.metric} of each row{about}"] = _png(_ranking(result.metric + about, rows[:MOST_RANKED], result))
     split, _, name = result.metric.rpartition("/")
     curves = {id(run): run.curves() for row in result.rows for run in row.idea.runs}
-    for metric in dict.fromkeys(
-        [f"val/{name}" if split in ("test", "val") else result.metric, "val/loss", "train/loss"]
-    ):
-        if any(metric in known for known in curves.values()):
-            found[f"{metric} against the epoch"] = _png(_curves(metric, result.rows, curves))
+    metrics = [f"val/{name}" if split in ("test", "val") else result.metric, "val/loss", "train/loss"]
+    for metric in dict.fromkeys(metrics):
+        for data in dict.fromkeys(map(_data, result.rows)):
+            rows = [row for row in result.rows if _data(row) == data]
+            if any(metric in curves[id(run)] for row in rows for run in row.idea.runs):
+                about = f", {data}" if len(rows) < len(result.rows) else ""
+                found[f"{metric} against the epoch{about}"] = _png(_curves(metric, metric + about, rows, curves))
     return found
+
+
+def _data(row: Row) -> str:
+    return str(row.idea.first.config.get("data.name"))
 
 
 def setting_charts(result: Result) -> dict[str, bytes]:
@@ -50,39 +58,38 @@ def colour(index: int) -> str:
     return COLOURS[index] if index < len(COLOURS) else OTHERS
 
 
-def _ranking(metric: str, rows: Sequence[Row]) -> "Figure":
+def _ranking(title: str, rows: Sequence[Row], result: Result) -> "Figure":
     """Mean, 95 % interval and single seeds of each row, best on top."""
-    figure, axes = new_figure(width=5.2, height=min(0.34 * len(rows) + 1.0, 12.0))
+    figure, axes = new_figure(width=WIDTH, height=min(0.34 * len(rows) + 1.0, 12.0), title=title)
     for index, row in enumerate(rows):
-        values = list(row.idea.by_seed(metric).values())
+        values = list(row.idea.by_seed(result.metric).values())
         axes.plot(values, [index] * len(values), ".", color=colour(index), alpha=0.45, markersize=6)
         assert row.spread is not None
         if row.spread.interval:
             axes.plot(row.spread.interval, [index, index], color=colour(index), linewidth=2)
         axes.plot([row.spread.mean], [index], "D", color=colour(index), markersize=5)
-    axes.set_yticks(range(len(rows)), [f"{row.rank}  {_short(row)}" for row in rows], fontsize=8)
+    axes.set_yticks(range(len(rows)), [f"{row.rank}  {_short(row)}" for row in rows])
     axes.invert_yaxis()
-    axes.set(title=metric)
-    return figure
+    return finished(figure)
 
 
-def _curves(metric: str, rows: Sequence[Row], curves: dict[int, dict[str, list[tuple[int, float]]]]) -> "Figure":
+def _curves(
+    metric: str, title: str, rows: Sequence[Row], curves: dict[int, dict[str, list[tuple[int, float]]]]
+) -> "Figure":
     """A line a run; seeds of a row share its colour."""
-    figure, axes = new_figure(width=5.2, height=3.4)
-    for index, row in reversed(list(enumerate(rows))):  # the first rows are drawn last, over the others
+    figure, axes = new_figure(width=WIDTH, height=3.1 + 0.19 * min(len(rows), len(COLOURS)), title=title)
+    for index, row in enumerate(rows):
         label = _short(row) if index < len(COLOURS) else None
         for run in row.idea.runs:
             if points := curves[id(run)].get(metric):
                 epochs, values = zip(*points, strict=True)
                 marker = "." if len(points) < 3 else None
-                axes.plot(epochs, values, color=colour(index), linewidth=1.2, label=label, marker=marker)
+                style = {"linewidth": 1.2, "marker": marker, "zorder": 3 + len(rows) - index}  # the first rows on top
+                axes.plot(epochs, values, color=colour(index), label=label, **style)
                 label = None
-    axes.set(xlabel="epoch", title=metric)
+    axes.set(xlabel="epoch")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    handles, labels = axes.get_legend_handles_labels()
-    if labels:
-        axes.legend(handles[::-1], labels[::-1], frameon=False, fontsize=7)
-    return figure
+    return finished(figure)
 
 
 def _setting(key: str, metric: str, rows: Sequence[Row]) -> "Figure":
@@ -90,7 +97,7 @@ def _setting(key: str, metric: str, rows: Sequence[Row]) -> "Figure":
 
     Of runs that differ in `data.fraction` or `data.per_class` this is the learning curve.
     """
-    figure, axes = new_figure(width=4.4, height=3.0)
+    figure, axes = new_figure(width=WIDTH, height=3.1)
     values = [setting(row.idea.first, key) for row in rows]
     numbers = [
         number(value) if isinstance(value, int | float) and not isinstance(value, bool) else None for value in values
@@ -106,18 +113,17 @@ def _setting(key: str, metric: str, rows: Sequence[Row]) -> "Figure":
         names = list(dict.fromkeys(text(value) for _, value in ordered))
         places = [names.index(text(value)) for value in values]
         shown = [_plain(name if len(name) < 16 else f"{name[:14]}…") for name in names]
-        axes.set_xticks(range(len(names)), shown, fontsize=8, rotation=0 if sum(map(len, shown)) < 45 else 30)
+        axes.set_xticks(range(len(names)), shown, rotation=0 if sum(map(len, shown)) < 45 else 30)
         axes.set_xlim(-0.6, len(names) - 0.4)
     for index, (place, row) in enumerate(zip(places, rows, strict=True)):
         found = list(row.idea.by_seed(metric).values())
         axes.plot([place] * len(found), found, "o", color=colour(index), alpha=0.75, markersize=5)
     axes.set(xlabel=_plain(key), ylabel=metric)
-    return figure
+    return finished(figure)
 
 
-def _short(row: Row, most: int = 34) -> str:
-    label = row.idea.label
-    return _plain(label if len(label) <= most else f"…{label[1 - most :]}")
+def _short(row: Row, most: int = 30) -> str:
+    return _plain(row.name if len(row.name) <= most else f"{row.name[: most - 1]}…")
 
 
 def _plain(words: str) -> str:

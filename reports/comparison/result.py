@@ -7,6 +7,7 @@ from typing import Any
 
 from reports.comparison import ideas as grouping
 from reports.comparison.ideas import Idea, setting
+from reports.comparison.names import row_names
 from reports.comparison.runs import STATUSES, Run, find_folders, number, read_run
 from reports.comparison.significance import (
     PairedImages,
@@ -25,9 +26,13 @@ MOST_PAIRS = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One idea: its place among those that it can be ranked with, from 1; None for one that is not finished."""
+    """One idea: its place among those that it can be ranked with, from 1; None for one that is not finished.
+
+    It is called by what it differs in from the others of its ranking.
+    """
 
     idea: Idea
+    name: str
     rank: int | None
     block: int | None
     spread: Spread | None
@@ -75,7 +80,7 @@ def compare_runs(job: Comparison) -> Result:
         raise UserError(f"command line: where: none of {len(found)} runs fits")
     metric = grouping.choose_metric(runs, job.by)
     ideas, notes = grouping.group(runs, each_seed=job.seeds == "each", keep_all=bool(job.wanted))
-    differing, more = grouping.differing(ideas)
+    differing, more = _differing(ideas, metric)
     result = Result(metric=metric, rows=[], columns=_columns(job, metric, differing), differing=differing)
     result.rows = _rows(ideas, result.columns, metric, highest=grouping.highest_first(metric, job.order, runs))
     if job.by is not None and job.by != metric:
@@ -85,32 +90,52 @@ def compare_runs(job: Comparison) -> Result:
     return result
 
 
+def _rankings(ideas: Iterable[Idea], metric: str) -> list[list[Idea]]:
+    """The ideas that can be ranked with each other, the largest ranking first."""
+    blocks: dict[tuple[Any, ...], list[Idea]] = {}
+    for idea in ideas:
+        if idea.finished and idea.spread(metric) is not None:
+            blocks.setdefault(grouping.same_ground(idea.first, metric), []).append(idea)
+    return sorted(blocks.values(), key=len, reverse=True)
+
+
+def _differing(ideas: Sequence[Idea], metric: str) -> tuple[list[str], list[str]]:
+    """The keys in which ideas of one ranking differ, their data sets, and notes; of all ideas where none is ranked."""
+    everywhere, notes = grouping.differing(ideas)
+    rankings = _rankings(ideas, metric)
+    within = {key for ranking in rankings for key in grouping.differing(ranking)[0]}
+    if not rankings:
+        return everywhere, notes
+    if len({str(ranking[0].first.config.get("data.name")) for ranking in rankings}) > 1:
+        within.add("data.name")  # which tells the rankings apart
+    return [*(key for key in everywhere if key in within), *sorted(within - set(everywhere))], notes
+
+
 def _columns(job: Comparison, metric: str, differing: Sequence[str]) -> list[str]:
     asked = [*([job.by] if job.by else []), *job.columns]
     return [key for key in dict.fromkeys([*asked, *differing]) if key not in (metric, "run", "status", "seed")]
 
 
-def _rows(ideas: Iterable[Idea], columns: Sequence[str], metric: str, *, highest: bool) -> list[Row]:
+def _rows(ideas: Sequence[Idea], columns: Sequence[str], metric: str, *, highest: bool) -> list[Row]:
     """Finished ideas of the largest common ground first, best first; then all others by status."""
-    blocks: dict[tuple[Any, ...], list[Idea]] = {}
-    others: list[Idea] = []
-    for idea in ideas:
-        ranked = idea.finished and idea.spread(metric) is not None
-        blocks.setdefault(grouping.same_ground(idea.first, metric), []).append(idea) if ranked else others.append(idea)
+    rankings = _rankings(ideas, metric)
+    ranked = {idea for ranking in rankings for idea in ranking}
 
-    def row(idea: Idea, rank: int | None, block: int | None) -> Row:
+    def row(idea: Idea, name: str, rank: int | None, block: int | None) -> Row:
         cells = {key: _cell(idea, key) for key in columns}
-        return Row(idea=idea, rank=rank, block=block, spread=idea.spread(metric), cells=cells)
+        return Row(idea=idea, name=name, rank=rank, block=block, spread=idea.spread(metric), cells=cells)
 
     rows = []
-    for number_of, block in enumerate(sorted(blocks.values(), key=len, reverse=True)):
-        means = {idea: idea.spread(metric).mean for idea in block}  # type: ignore[union-attr]
-        ordered = sorted(block, key=lambda idea: (-means[idea] if highest else means[idea], idea.label))
+    for number_of, ranking in enumerate(rankings):
+        names = dict(zip(ranking, row_names(ranking), strict=True))
+        means = {idea: idea.spread(metric).mean for idea in ranking}  # type: ignore[union-attr]
+        ordered = sorted(ranking, key=lambda idea: (-means[idea] if highest else means[idea], idea.label))
         for idea in ordered:
-            rank = 1 + sum(means[one] > means[idea] if highest else means[one] < means[idea] for one in block)
-            rows.append(row(idea, rank, number_of))
+            rank = 1 + sum(means[one] > means[idea] if highest else means[one] < means[idea] for one in ranking)
+            rows.append(row(idea, names[idea], rank, number_of))
+    others = [idea for idea in ideas if idea not in ranked]
     others.sort(key=lambda idea: (STATUSES.index(idea.first.status), idea.label))
-    return [*rows, *(row(idea, None, None) for idea in others)]
+    return [*rows, *(row(idea, idea.label, None, None) for idea in others)]
 
 
 def _cell(idea: Idea, key: str) -> Any:

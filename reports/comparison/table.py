@@ -21,16 +21,15 @@ TEX = {
 
 def shown(result: Result) -> tuple[list[str], list[list[str]]]:
     """Header and rows for readers: figures rounded, columns without content left out."""
-    header = ["rank", "run", *_status_column(result)]
+    header = ["rank", "row"]
     spreads = any(row.spread and row.spread.n > 1 for row in result.rows)
     header += [result.metric, *(["95 % t-interval", "lowest to highest"] if spreads else [])]
-    header += ["seed" if not spreads else "seeds", *result.columns]
+    header += ["seed" if not spreads else "seeds", *_status_column(result), *result.columns, "run"]
     rows = []
     for row in result.rows:
         values = row.spread
         letter = chr(ord("A") + row.block) if row.block is not None and 1 < result.blocks <= 26 else ""
-        cells = [f"{letter}{row.rank}" if row.rank else ABSENT, row.idea.label]
-        cells += [row.idea.first.status] if _status_column(result) else []
+        cells = [f"{letter}{row.rank}" if row.rank else ABSENT, row.name]
         cells.append(figure(values.mean) if values else ABSENT)
         if spreads:
             interval = values.interval if values else None
@@ -38,7 +37,8 @@ def shown(result: Result) -> tuple[list[str], list[list[str]]]:
             several = values is not None and values.n > 1
             cells.append(f"{figure(values.lowest)} to {figure(values.highest)}" if values and several else ABSENT)
         cells.append(f"{len(row.idea.runs)}: {row.idea.seeds}" if spreads else row.idea.seeds)
-        cells += [text(row.cells[key]) for key in result.columns]
+        cells += [row.idea.first.status] if _status_column(result) else []
+        cells += [*(text(row.cells[key]) for key in result.columns), row.idea.label]
         rows.append(cells)
     return header, rows
 

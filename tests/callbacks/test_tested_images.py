@@ -45,14 +45,16 @@ def test_labels_and_the_hardest_images_are_found_in_whatever_batches(batches):
     assert torch.equal(true, targets) and torch.equal(predicted, logits.argmax(1))
     losses = cross_entropy(logits.double(), targets, reduction="none")
     expected = losses.argsort(descending=True)[:7]
-    assert [one.index for one in scores.hardest] == expected.tolist()
+    wrong = (logits.argmax(1) != targets)[expected]
+    assert [one.index for one in scores.hardest] == [*expected[wrong].tolist(), *expected[~wrong].tolist()]
     probs = logits.double().softmax(1)
     for one in scores.hardest:
         assert torch.equal(one.image, images[one.index]), "shown as it was before normalisation"
         assert one.loss == pytest.approx(losses[one.index].item())
         label, guess = int(targets[one.index]), int(logits[one.index].argmax())
         assert one.true == f"{'abcde'[label]} {probs[one.index, label]:.0%}"
-        assert one.predicted == ("the same" if guess == label else f"{'abcde'[guess]} {probs[one.index, guess]:.0%}")
+        assert one.predicted == f"{'abcde'[guess]} {probs[one.index, guess]:.0%}"
+        assert one.is_right == (guess == label)
 
 
 def test_of_several_views_the_first_is_shown():

@@ -1,6 +1,7 @@
 """A real run's report: what stands in it, when it is written, and that it never costs the run."""
 
 import csv
+import itertools
 import json
 import signal
 from html.parser import HTMLParser
@@ -71,7 +72,9 @@ def text(folder):
 def test_the_page_holds_all_it_needs(folder, text):
     found = Page(text)
     assert found.scripts == 0 and found.images
-    assert all(link.startswith("data:") for link in found.links)
+    assert all(link.startswith(("data:", "#part-")) or (folder / link).exists() for link in found.links)
+    assert {"config.yaml", "metrics.csv", "summary.json", "train.log"} <= set(found.links)
+    assert [link for link in found.links if link.startswith("#")] == [f"#part-{n}" for n in range(1, 9)]
     assert "@import" not in text and "url(" not in text
     assert all(image["alt"] for image in found.images)
     assert {path.stem for path in (folder / "figures").iterdir()} == FIGURES
@@ -98,6 +101,18 @@ def test_it_says_what_the_summary_says_and_how_to_repeat_it(folder, text):
     assert (summary["status"], summary["exit_code"]) == ("finished", 0)
 
 
+def test_its_settings_say_first_what_differs_from_the_defaults(text):
+    rows = [row for row in Page(text).rows if row]
+    table = rows[rows.index(["setting", "this run", "default"]) + 1 :]
+    table = list(itertools.takewhile(lambda row: "." in row[0] or row[0] in ("task", "augment"), table))
+    assert ["model.width", "4", "16"] in table and ["data.batch_size", "32", "64"] in table
+    (recipe,) = [row for row in table if row[0] == "augment"]
+    assert recipe[1].startswith("random_crop") and recipe[2] == "none"
+    lengths = [len(row) for row in table]
+    assert lengths == sorted(lengths, reverse=True), "what is as usual has no third cell, and comes last"
+    assert ["optimizer.name", "adamw"] in table and ["data.name", "digits"] in table
+
+
 def scored(folder):
     """True and predicted labels, probabilities and keys of the test images, without the project's data code."""
     run, digits = load_run(folder), load_digits()
@@ -121,7 +136,9 @@ def test_its_table_and_hardest_images_are_the_best_checkpoints(folder, text):
         assert values == pytest.approx([part[digit] for part in expected], abs=6e-4)
     assert float(rows["mean"][2]) == pytest.approx(expected[2].mean(), abs=6e-4)
     losses = -probs[torch.arange(len(true)), true].log()
-    hardest = [keys[index] for index in losses.argsort(descending=True)[:24].tolist()]
+    order = losses.argsort(descending=True)[:24]
+    wrong = (probs.argmax(1) != true)[order]
+    hardest = [keys[index] for index in [*order[wrong].tolist(), *order[~wrong].tolist()]]
     places = [text.index(f'title="{key}"') for key in hardest]
     assert places == sorted(places) and text.count("<figure title=") == 24
 

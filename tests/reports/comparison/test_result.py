@@ -6,9 +6,10 @@ import os
 import pytest
 
 from reports.comparison import charts
+from reports.comparison.page import to_html
 from reports.comparison.result import compare_runs
 from reports.comparison.runs import find_folders, read_run
-from reports.comparison.table import pair_lines
+from reports.comparison.table import pair_lines, shown
 from settings.commands.compare import compose_jobs
 from settings.errors import UserError
 
@@ -230,3 +231,50 @@ def test_a_metric_is_ranked_by_the_end_that_its_run_calls_good(tmp_path, make_ru
     for words, first in (([], "near"), (["by=test/brier"], "near"), (["by=test/agreement"], "far")):
         found = compare(tmp_path, *words)
         assert found.rows[0].idea.first.folder.name == first, words
+
+
+def test_a_row_is_called_by_what_differs_within_its_ranking(tmp_path, make_run):
+    three_seeds(make_run, "slow", "optimizer.lr=0.001", accuracies=[0.90, 0.92, 0.94])
+    make_run("fast", "optimizer.lr=0.01", test_accuracy=0.97)
+    make_run("averaged", "optimizer.lr=0.01", "callbacks.ema.decay=0.9", test_accuracy=0.96)
+    make_run("other", "model=lenet5", fingerprint="f1", test_accuracy=0.5)
+    make_run("broken", status="failed")
+    found = compare(tmp_path)
+    names = {row.idea.first.folder.name: row.name for row in found.rows}
+    assert names == {
+        "slow-0": "lr=0.001 · 3 seeds", "fast": "lr=0.01", "averaged": "lr=0.01 +ema",
+        "other": "lenet5", "broken": "digits-mine/broken",
+    }  # fmt: skip
+    assert "model.name" not in found.columns, "it differs between rankings alone"
+    header, rows = shown(found)
+    assert header[:3] == ["rank", "row", "test/accuracy"] and header[-1] == "run"
+    assert rows[0][:3] == ["A1", "lr=0.01", "0.9700"]
+
+
+def test_each_data_set_has_axes_of_its_own(tmp_path, make_run):
+    for name, rate, fingerprint in (("a", 0.1, "f0"), ("b", 0.2, "f0"), ("c", 0.2, "f1")):
+        folder = make_run(name, f"optimizer.lr={rate}", fingerprint=fingerprint, test_accuracy=0.9)
+        if name == "c":
+            config = (folder / "config.yaml").read_text().replace("name: digits\n", "name: letters\n")
+            (folder / "config.yaml").write_text(config)
+    found = compare(tmp_path)
+    drawn = list(charts.charts(found))
+    assert drawn[:2] == ["test/accuracy of each row, digits (A)", "test/accuracy of each row, letters (B)"]
+    pairs = [(metric, data) for metric in ("val/accuracy", "val/loss") for data in ("digits", "letters")]
+    assert [one for one in drawn if "epoch" in one] == [f"{metric} against the epoch, {data}" for metric, data in pairs]
+    assert "data.name" in found.columns
+
+
+def test_the_page_leads_to_reports_evaluations_and_tracking(tmp_path, make_run):
+    folder = make_run("a <b>", test_accuracy=0.9)
+    for page in (folder / "report.html", folder / "evaluation" / "test-centre" / "report.html"):
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text("a page")
+    for url, there in (("https://wandb.ai/x", True), ("javascript:alert(1)", False)):
+        summary = json.loads((folder / "summary.json").read_text())
+        summary["tracking"] = {"id": "x", "url": url}
+        (folder / "summary.json").write_text(json.dumps(summary))
+        html = to_html(compare(tmp_path), tmp_path)
+        assert (url in html) == there
+    assert 'href="runs/digits-mine/a%20%3Cb%3E/report.html"' in html
+    assert 'href="runs/digits-mine/a%20%3Cb%3E/evaluation/test-centre/report.html"' in html
