@@ -18,6 +18,7 @@ from models.analysis.telling_images import KINDS, telling_images
 from models.normalisation import Normalise
 from models.tasks.segmentation import Segmentation
 from reports.explanation.maps import METHODS, overlays
+from reports.explanation.page import OTHERS
 from settings.commands.explain import WHAT, compose_jobs
 from settings.errors import UserError
 from tests.models.tasks.test_runs import QUIET, folder_of, installed, label_sets, scenes
@@ -48,6 +49,7 @@ def test_a_run_is_explained_and_linked(digits: Path, capsys: pytest.CaptureFixtu
     assert page == digits / "explanations/report.html"
     text, rows = page.read_text(), rows_of(page.parent)
     made = list(dict.fromkeys(row["what"] for row in rows))
+    assert all((page.parent / f"{name}.csv").is_file() for name in OTHERS) and "Which map to believe" in text
     assert made == ["cam", "grad_cam", "grad_cam_pp", "occlusion", "integrated_gradients"]
     assert all(METHODS[what].title in text and (page.parent / f"figures/{what}.png").is_file() for what in made)
     assert all(kind in text for kind in KINDS) and "Left out" in text
@@ -77,6 +79,17 @@ def test_the_numbers_are_those_of_the_functions_and_of_the_test(digits: Path) ->
     assert right[:6].all() and not right[6:].any()
     maps = grad_cam(net, last_grid(net, images, name="resnet20"), images, classes)
     assert [float(row["maximum"]) for row in rows] == pytest.approx(maps.amax(dim=(1, 2)).tolist(), rel=1e-3, abs=1e-6)
+
+
+def test_what_is_learnt_is_the_nets(digits: Path) -> None:
+    folder = explain(f"run={digits}", "what=kernels,feature_maps", "each=1").parent
+    net = load_run(digits).net
+    kernels = list(csv.DictReader((folder / "kernels.csv").read_text().splitlines()))
+    norms = net.conv.weight.detach().flatten(1).norm(dim=1).tolist()
+    assert [float(row["norm"]) for row in kernels] == pytest.approx(norms, rel=1e-4)
+    maps = list(csv.DictReader((folder / "feature_maps.csv").read_text().splitlines()))
+    assert [row["stage"] for row in maps] == ["stem"] * 16 + ["stage1"] * 16 + ["stage2"] * 32 + ["stage3"] * 64
+    assert all((folder / f"figures/{name}.png").is_file() for name in ("kernels", "feature_maps"))
 
 
 def test_files_and_test_images_are_named(digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +128,7 @@ def test_what_is_true_is_not_asked_of_files() -> None:
 
 
 def test_every_choice_has_its_method() -> None:
-    assert set(WHAT) == set(METHODS)
+    assert set(WHAT) == {*METHODS, *OTHERS}
     with pytest.raises(UserError, match="unknown key target_layers; write layer"):
         compose_jobs(["run=a", "target_layers=x"], False)
 
@@ -136,6 +149,7 @@ def test_a_label_of_a_set_is_explained_by_a_net_without_places(tmp_path: Path, l
     train([*label_sets, "name=a", "callbacks.report=null"])
     page = explain(f"run={folder_of(tmp_path, 'a')}", "each=1")
     assert {row["what"] for row in rows_of(page.parent)} == {"occlusion", "integrated_gradients"}
+    assert "kernels: mlp does not begin with a convolution" in page.read_text()
     assert "grad_cam: mlp has no feature map with places" in page.read_text()
 
 

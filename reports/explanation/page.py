@@ -5,15 +5,23 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reports import page
-from reports.explanation.maps import COLUMNS, METHODS, map_figure, map_parts, map_rows
+from reports.explanation.believed import faithfulness
+from reports.explanation.learnt import feature_maps, kernels
+from reports.explanation.maps import COLUMNS, METHODS, SMALL, map_figure, map_parts, map_rows
 from reports.explanation.subject import Subject
 from reports.figures import record_figure
 from settings.commands.explain import WHAT, Explanation
 from settings.errors import UserError
 from settings.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+OTHERS = {"faithfulness": faithfulness, "kernels": kernels, "feature_maps": feature_maps}
+"""`what` -> what makes its section and writes its files, where it is no map an image."""
 
 
 def write_explanations(record: RunFolder, subject: Subject, job: Explanation, *, report: Path) -> Path:
@@ -32,25 +40,30 @@ def write_explanations(record: RunFolder, subject: Subject, job: Explanation, *,
     rows: list[Sequence[Any]] = []
     refused: list[str] = []
     chosen = job.what or tuple(WHAT)
+    if not job.what and subject.images.shape[-1] > SMALL:  # it scores each image two hundred times
+        chosen = tuple(what for what in WHAT if what != "faithfulness")
+        refused.append("faithfulness: takes minutes for images of this size; ask for it with what=faithfulness")
     for number, what in enumerate(chosen, start=1):
         start = time.perf_counter()
-        method = METHODS[what]
         try:
-            maps = method.maps(subject, job)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of fonts that lack a letter of a class name
+                if what in METHODS:
+                    maps = METHODS[what].maps(subject, job)
+                    sections.append(map_section(record, subject, what, maps))
+                    rows += map_rows(subject, maps, what)
+                else:
+                    sections.append(OTHERS[what](subject, job, record))
         except UserError as error:
             refused += [f"{what}: {one.removeprefix(f'{what}: ')}" for one in error.messages]
             continue
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of fonts that lack a letter of a class name
-            record_figure(record, what, map_figure(subject, maps, method.title, method.unit))
-        rows += map_rows(subject, maps, what)
-        sections.append(page.section(method.title, *map_parts(subject, maps, method.unit), note=method.note))
         print(f"{number}/{len(chosen)} {what}: {time.perf_counter() - start:.1f} s", flush=True)
     if not sections:
         raise UserError(*refused)
     for line in refused:
         print(f"left out: {line}", flush=True)
-    record.write_table("maps.csv", COLUMNS, rows)
+    if rows:
+        record.write_table("maps.csv", COLUMNS, rows)
     run = report.parent
     record.write(
         "report.html",
@@ -72,3 +85,10 @@ def write_explanations(record: RunFolder, subject: Subject, job: Explanation, *,
             print(f"no link from the run's report: {error}", flush=True)
     print(f"explanations: {record.folder}", flush=True)
     return record.folder / "report.html"
+
+
+def map_section(record: RunFolder, subject: Subject, what: str, maps: "Tensor") -> page.Section | None:
+    """The maps of one method, on the page and as a picture."""
+    method = METHODS[what]
+    record_figure(record, what, map_figure(subject, maps, method.title, method.unit))
+    return page.section(method.title, *map_parts(subject, maps, method.unit), note=method.note)

@@ -16,6 +16,9 @@ WHAT = {
     "occlusion": "how far the score falls where a window is covered",
     "integrated_gradients": "each pixel's share of the score",
     "rollout": "attention from the class token to the image (vision transformers)",
+    "faithfulness": "deletion and insertion curves of these maps against a random one: which to believe",
+    "kernels": "the first layer's kernels as pictures",
+    "feature_maps": "what the stages make of the first image",
 }
 """What can be drawn -> what that is."""
 
@@ -49,7 +52,7 @@ class Explanation(Job):
 COMMAND = Command(
     job=Explanation,
     script="explain.py",
-    title="Lightbox shows where a trained net looks.",
+    title="Lightbox shows where a trained net looks, and what it has learnt.",
     usage=["run=RUN [what=WHAT,...] [KEY=VALUE ...]"],
     notes=["Writes report.html with pictures as PNG and numbers as CSV. No layer has to be named."],
     examples=[
@@ -83,11 +86,12 @@ def compose_jobs(overrides: Sequence[str], multirun: bool) -> list[Explanation]:
 
     said = COMMAND.read(overrides, multirun)
     what = said.values["what"] or tuple(WHAT)
-    if "occlusion" not in what:
+    mapped = set(WHAT) - {"kernels", "feature_maps"} if "faithfulness" in what else set(what)
+    if "occlusion" not in mapped:
         said.idle(["window", "stride"], "without what=occlusion")
-    if "integrated_gradients" not in what:
+    if "integrated_gradients" not in mapped:
         said.idle(["steps"], "without what=integrated_gradients")
-    if not {"cam", "grad_cam", "grad_cam_pp"} & set(what):
+    if not {"cam", "grad_cam", "grad_cam_pp"} & mapped:
         said.idle(["layer"], "without what=cam, grad_cam or grad_cam_pp")
     if said.values["images"]:
         said.idle(["each"], "with images=, which says which ones")
