@@ -48,7 +48,7 @@ def look(job: Exploration, *, overview: Callable[..., Any], sample: Callable[...
         print("\n".join([*advice.blind(counts), *(f"not compared: {word}" for word in words)]))
         settings = advice.first_settings(counts, config.transfer.name, config.optimizer.name)
     unread = not probes and is_file(config.model.weights)  # the reason stands above
-    line = train_line(config, without=("model.weights", "transfer") if unread else (), **settings)
+    line = train_line(config, ("model.weights", "transfer") if unread else (), **settings)
     if unread:
         print(f"without {config.model.weights}, type: {line}")
     else:

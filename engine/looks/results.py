@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from settings.schema.run_config import RunConfig
 
 
-def train_line(config: "RunConfig", *, without: tuple[str, ...] = (), **found: str) -> str:
+def train_line(config: "RunConfig", without: tuple[str, ...] = (), /, **found: str) -> str:
     """The command that trains with what was found, and with everything else as it was typed.
 
     Args:
