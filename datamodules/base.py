@@ -21,7 +21,15 @@ from torch.utils.data import DataLoader, TensorDataset
 from datamodules import splits
 from datamodules.batch import Operation, build_recipe
 from datamodules.image import build_image_recipe, is_per_image
-from datamodules.loading import WORKER_TIMEOUT, EvaluationBatches, Padded, TrainBatches, batch_loader, workers_here
+from datamodules.loading import (
+    WORKER_TIMEOUT,
+    EvaluationBatches,
+    Padded,
+    TrainBatches,
+    batch_loader,
+    refuse_small_shared_memory,
+    workers_here,
+)
 from datamodules.randomness import generator, key, permutation
 from datamodules.sources.arrays import ArraySource
 from datamodules.sources.per_image import PerImage, changed
@@ -312,6 +320,26 @@ class ImageDataModule(lightning.LightningDataModule):
             "masks": torch.zeros(2, how.image_size, how.image_size, dtype=torch.int64),
         }[self.target]
         self._augmented(images, targets, draws, without_net=True)
+
+    def try_workers(self, *, processes: int, accumulation: int) -> None:
+        """Say before a run begins that shared memory is too small for what its workers hand over.
+
+        Args:
+            processes: of the run; each has workers of its own.
+            accumulation: batches of one process per optimiser step.
+
+        Raises:
+            UserError: names what would fit.
+        """
+        if self.in_memory and not self.image_recipe:
+            return
+        shape = (self.channels, self.image_size, self.image_size) if self.in_memory else self._net_shape
+        images, parts = len(self.splits["train"]), processes * accumulation
+        refuse_small_shared_memory(
+            workers=workers_here(processes) if self.num_workers is None else self.num_workers,
+            batches=max(1, images // self.batch_size) * accumulation,
+            batch_bytes=max(1, min(self.batch_size // parts, images // processes)) * math.prod(shape) * processes,
+        )
 
     @property
     def asks_net(self) -> bool:

@@ -5,12 +5,14 @@ import contextlib
 import ctypes
 import gc
 import os
+import shutil
 import signal
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,8 +20,10 @@ from torch.utils.data import DataLoader, Sampler
 
 from datamodules.randomness import balanced_order, permutation
 from datamodules.targets import PADDING, blanked
-from settings.errors import OUT_OF_MEMORY, WorkerFailed
+from settings.errors import OUT_OF_MEMORY, UserError, WorkerFailed
 
+AHEAD = 2
+"""Batches that each worker makes ahead, as torch has it."""
 WORKER_TIMEOUT = 300
 """Seconds without a batch after which workers are given up."""
 MOST_WORKERS = 8
@@ -202,7 +206,7 @@ class _Watch:
             found = get()
         except (RuntimeError, OSError, EOFError) as error:
             if self._gave_up:
-                message = f"no batch came from the data workers for {self._patience} s (data.worker_timeout)"
+                message = f"no batch came from the data workers for {self._patience} s (data.worker_timeout){_shared()}"
                 raise WorkerFailed(message, exit_code=124) from None
             if str(error).startswith("Caught "):  # an exception of a worker, which lives
                 raise
@@ -234,6 +238,48 @@ def _end_all() -> None:
     _end(list(_workers))
 
 
+SHARED_MEMORY = Path("/dev/shm")  # where torch hands batches over, on Linux
+SMALL = 64 * 1024**2  # bytes: what a container has of it by default
+
+
+def _shared() -> str:
+    """That shared memory may be what lacks, where there is little of it left."""
+    free = free_shared_memory()
+    if free is None or free >= SMALL:
+        return ""
+    return f": {SHARED_MEMORY} has {free / 1e6:.3g} MB left; data.num_workers=0 takes none (docker: --shm-size=1g)"
+
+
+def free_shared_memory() -> int | None:
+    """Bytes; None where batches are handed over in another way."""
+    try:
+        return shutil.disk_usage(SHARED_MEMORY).free if sys.platform == "linux" else None
+    except OSError:
+        return None
+
+
+def refuse_small_shared_memory(*, workers: int, batches: int, batch_bytes: int) -> None:
+    """Say at once that the batches which workers make ahead do not fit: else they die, or are waited for in vain.
+
+    Args:
+        workers: of the loader.
+        batches: of an epoch.
+        batch_bytes: of one.
+
+    Raises:
+        UserError: there is too little of it; names what would fit.
+    """
+    free = free_shared_memory()
+    if not workers or free is None or min(batches, AHEAD * workers) * batch_bytes <= free:
+        return
+    fitting = free // (AHEAD * batch_bytes)
+    raise UserError(
+        f"data.num_workers={workers}: their batches of {batch_bytes / 1e6:.3g} MB, {AHEAD} ahead for each, do not fit "
+        f"{SHARED_MEMORY}, which has {free / 1e6:.3g} MB left; take data.num_workers={min(fitting, workers - 1)}, a "
+        "smaller data.batch_size, or give it more (docker: --shm-size=1g)"
+    )
+
+
 def _how_one_died(workers: Iterable[Any]) -> WorkerFailed | None:
     for _ in range(10):
         for worker in workers:
@@ -242,6 +288,7 @@ def _how_one_died(workers: Iterable[Any]) -> WorkerFailed | None:
                 return WorkerFailed(
                     f"data worker (pid {worker.pid}) {killed or f'exited unexpectedly with exit code {code}'}"
                     + (f": {OUT_OF_MEMORY}" if code == -9 else "")
+                    + (_shared() if code == -getattr(signal, "SIGBUS", 0) else "")
                 )
         time.sleep(0.1)
     return None

@@ -36,6 +36,7 @@ def build_data(config: "RunConfig", **feeding: Any) -> tuple[Any, "Preprocessing
     data.setup("fit")
     follow_data(config, data)
     data.try_recipe()
+    data.try_workers(processes=config.trainer.processes or 1, accumulation=config.trainer.accumulate_grad_batches)
     return data, preprocessing
 
 

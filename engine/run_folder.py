@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from callbacks.signals import StopSignals
 from engine.process_group import Members
-from settings.errors import StorageError, UserError, storage_error, worker_error
+from settings.errors import StorageError, UserError, open_files_error, storage_error, worker_error
 from settings.paths import ROOT
 from settings.runs import RunLock, read_summary
 from settings.whole_file import TableWriter, write_text
@@ -125,7 +125,9 @@ def recording(folder: Path, first: Mapping[str, Any], members: Members | None = 
                 record.update(status="finished", exit_code=0)
             except BaseException as error:
                 record.signals.ending = True
-                cause = record.members.cause(storage_error(error, folder) or worker_error(error) or error)
+                cause = record.members.cause(
+                    storage_error(error, folder) or open_files_error(error) or worker_error(error) or error
+                )
                 record.failed(cause)
                 if cause is error:
                     raise

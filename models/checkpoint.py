@@ -72,4 +72,8 @@ def _reason(error: Exception) -> str:
             f"it holds an object of {found[1] or found[2]} besides tensors, and loading one runs its code; where the "
             "file comes from, save the tensors alone: torch.save(net.state_dict(), NEW)"
         )
+    if "weights_only" in text:  # torch's advice is to switch it off, which runs the code in the file
+        said = re.search(r"WeightsUnpickler error: ([^\n]+)", text)
+        what = "" if said is None or "weights_only" in said[1] else f" ({said[1].strip()[:120]})"
+        return f"it is no file of tensors and plain values, or is damaged{what}"
     return text.splitlines()[0] if text else type(error).__name__

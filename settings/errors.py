@@ -88,6 +88,24 @@ def storage_error(error: BaseException, path: object = None) -> StorageError | N
     return StorageError(f"{where}: cannot be written or read: {error.strerror}")
 
 
+class TooManyOpenFiles(UserError):
+    """The system lets a process open fewer files than data workers need."""
+
+
+def open_files_error(error: BaseException) -> TooManyOpenFiles | None:
+    """The same failure in one line, if the limit of open files is what it ran into; None of other errors."""
+    number, text = getattr(error, "errno", None), str(error)
+    told = ("Too many open files", "received 0 items of ancdata", f"[Errno {errno.EMFILE}]")
+    if number not in (errno.EMFILE, errno.ENFILE) and not (
+        isinstance(error, RuntimeError | OSError) and any(word in text for word in told)
+    ):
+        return None
+    return TooManyOpenFiles(
+        "too many open files: the limit of this shell (ulimit -n) is too low for data workers; "
+        "raise it (ulimit -n 4096), or take data.num_workers=0"
+    )
+
+
 def worker_error(error: BaseException) -> WorkerFailed | None:
     """The failure of a data loader's worker in one line, with its own account as the cause; None of other errors.
 

@@ -8,6 +8,7 @@ from engine.data_and_task import build_data, build_task
 from engine.looks.results import train_line, write
 from settings.commands.explore import Exploration
 from settings.errors import UserError
+from settings.weight_files import is_file
 
 if TYPE_CHECKING:
     from models.analysis.separability import Probe
@@ -46,8 +47,12 @@ def look(job: Exploration, *, overview: Callable[..., Any], sample: Callable[...
     else:
         print("\n".join([*advice.blind(counts), *(f"not compared: {word}" for word in words)]))
         settings = advice.first_settings(counts, config.transfer.name, config.optimizer.name)
-    line = train_line(config, **settings)
-    print(f"{'to type' if probes or config.model.weights == 'none' else 'with the weights, type'}: {line}")
+    unread = not probes and is_file(config.model.weights)  # the reason stands above
+    line = train_line(config, ("model.weights", "transfer") if unread else (), **settings)
+    if unread:
+        print(f"without {config.model.weights}, type: {line}")
+    else:
+        print(f"{'to type' if probes or config.model.weights == 'none' else 'with the weights, type'}: {line}")
     findings["command"] = line
     text = json.dumps(findings, indent=2, ensure_ascii=False)
     write(job.output, lambda path: path.write_text(text + "\n", encoding="utf-8"))

@@ -12,12 +12,19 @@ if TYPE_CHECKING:
     from settings.schema.run_config import RunConfig
 
 
-def train_line(config: "RunConfig", **found: str) -> str:
-    """The command that trains with what was found, and with everything else as it was typed."""
+def train_line(config: "RunConfig", without: tuple[str, ...] = (), /, **found: str) -> str:
+    """The command that trains with what was found, and with everything else as it was typed.
+
+    Args:
+        config: of the command.
+        without: keys, or beginnings of them, that are left out.
+        found: key -> value.
+    """
     kept = [word for word in config.command if word.partition("=")[0] not in found]
     if "transfer" in found:  # keys of another mode would be refused, and weights are where there is no transfer
         gone = ("transfer.", "model.weights", "model.pretrained") if found["transfer"] == "scratch" else ("transfer.",)
         kept = [word for word in kept if not word.startswith(gone)]
+    kept = [word for word in kept if not (without and word.startswith(without))]
     return shlex.join(["python", "train.py", *kept, *(f"{key}={value}" for key, value in found.items())])
 
 

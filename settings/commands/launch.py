@@ -11,12 +11,21 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from settings.commands.output import lasting_output
-from settings.errors import NothingLeft, UserError, shorten, storage_error, unknown, worker_error
+from settings.errors import (
+    NothingLeft,
+    UserError,
+    open_files_error,
+    shorten,
+    storage_error,
+    unknown,
+    worker_error,
+)
 from settings.stop import Stopped
 from settings.world import OURS, launched
 
 OUR_BUG = 1
 SIGNALLED = 128
+OPEN_FILES = 65536
 
 
 def launch(
@@ -105,6 +114,7 @@ def _run_all(run: Callable[[Any], Any], jobs: list[Any]) -> int:
 
     A grid that was stopped goes on by the same line: its jobs that are over are told and passed over, but not all.
     """
+    allow_open_files()
     world = launched()
     speaks = world is None or world.rank == 0
     first_failure = over = 0
@@ -125,6 +135,19 @@ def _run_all(run: Callable[[Any], Any], jobs: list[Any]) -> int:
             if code > SIGNALLED:  # stopped by a person or a scheduler, who means the whole grid
                 return code
     return first_failure
+
+
+def allow_open_files() -> None:
+    """Use the whole of the system's limit of open files: each batch of a data worker takes some."""
+    try:
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (ImportError, ValueError, OSError):  # Windows, or a system with a rule of its own
+        return
 
 
 def _options(argv: Sequence[str]) -> tuple[list[str], bool, bool]:
@@ -148,7 +171,7 @@ def _options(argv: Sequence[str]) -> tuple[list[str], bool, bool]:
 
 def _report(error: BaseException, show_traceback: bool) -> int:
     """Say what went wrong on standard error; a traceback for our own bugs, or if it was asked for."""
-    error = storage_error(error) or worker_error(error) or error
+    error = storage_error(error) or open_files_error(error) or worker_error(error) or error
     code = getattr(error, "exit_code", None)
     if getattr(error, "told", False):  # by another process of the run
         assert isinstance(code, int)

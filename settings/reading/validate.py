@@ -82,13 +82,14 @@ class Checker:
     def _wrong(self, errors: list[dict[str, Any]], raw: dict[str, Any]) -> Iterator[tuple[Keys, str]]:
         """What the schema says, with unknown keys as they were typed."""
         values = wrong_values(errors, raw)
+        strange = {follow(one["loc"], raw) for one in errors if one["type"] == "extra_forbidden"}
         for one in errors:
             keys = follow(one["loc"], raw)
             if one["type"] == "extra_forbidden":
                 section = raw.get(keys[0])
                 choice = section.get("name") if isinstance(section, dict) and keys[0] in EXCLUSIVE else None
                 here = raw if len(keys) == 1 else section
-                siblings = [name for name in here or {} if name != keys[-1]] if choice else None
+                siblings = [name for name in here or {} if (*keys[:-1], name) not in strange] if choice else None
                 for typed in [typed for typed in self._typed if typed[: len(keys)] == keys] or [keys]:
                     yield typed, unknown_key(typed, siblings=siblings, choice=choice, at=len(keys) - 1)
             elif one["type"] == "missing":

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from settings.errors import nearest
-from settings.paths import ROOT
+from settings.paths import CONFIGS, ROOT
 
 LIBRARIES = ("torchvision", "timm")
 TORCH_HUB = ("hub", "torchhub", "torch_hub", "torch.hub")
@@ -151,6 +151,11 @@ def known(source: str) -> list[str]:
     return sorted(nets()) if source == "own" else sorted(library_nets(source))
 
 
+def is_net_file(name: str) -> bool:
+    """Whether a net's file of this name lies among ours, registered or not."""
+    return name.isidentifier() and (ROOT / "models" / "nets" / f"{name}.py").is_file()
+
+
 def unknown_net(name: str, *, source: str | None = None) -> str:
     """Say that there is no such net, and which come near; our own first, then torchvision's, then timm's."""
     if name in TORCH_HUB:
@@ -163,4 +168,6 @@ def unknown_net(name: str, *, source: str | None = None) -> str:
     close = [near for one in pool for near in nearest(name, known(one))]
     close = nearest(name, dict.fromkeys(close), n=4) or close
     where = f" in {source}" if source else ""
+    if source in (None, "own") and (is_net_file(name) or (CONFIGS / "model" / f"{name}.yaml").is_file()):
+        where += ": a net of our own needs a row in NETS of models/nets/__init__.py"
     return f"unknown model {name!r}{where}; nearest: {', '.join(close)}" if close else f"unknown model {name!r}{where}"

@@ -3,8 +3,18 @@ import gc
 import pytest
 import torch
 
-from datamodules.loading import PADDING, EvaluationBatches, Padded, TrainBatches, batch_loader, workers_here
+from datamodules import loading
+from datamodules.loading import (
+    PADDING,
+    EvaluationBatches,
+    Padded,
+    TrainBatches,
+    batch_loader,
+    refuse_small_shared_memory,
+    workers_here,
+)
 from datamodules.randomness import permutation
+from settings.errors import UserError
 
 
 def batches(*, size=103, batch_size=12, accumulation=1, rank=0, world=1, seed=0, position=(0, 0)):
@@ -107,3 +117,15 @@ def test_workers_follow_the_machine(monkeypatch):
     for cores, processes, expected in ((1, 1, 1), (2, 1, 2), (64, 1, 8), (16, 4, 4), (2, 4, 1)):
         monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False)
         assert workers_here(processes) == expected
+
+
+def test_shared_memory_that_is_too_small_is_named_at_once(monkeypatch):
+    monkeypatch.setattr(loading, "free_shared_memory", lambda: 1000)
+    with pytest.raises(UserError, match=r"data\.num_workers=4: their batches .*; take data\.num_workers=1, "):
+        refuse_small_shared_memory(workers=4, batches=100, batch_bytes=300)
+    with pytest.raises(UserError, match=r"take data\.num_workers=0, "):
+        refuse_small_shared_memory(workers=1, batches=100, batch_bytes=600)
+    refuse_small_shared_memory(workers=4, batches=3, batch_bytes=300)
+    refuse_small_shared_memory(workers=0, batches=100, batch_bytes=5000)
+    monkeypatch.setattr(loading, "free_shared_memory", lambda: None)
+    refuse_small_shared_memory(workers=4, batches=100, batch_bytes=5000)

@@ -1,10 +1,11 @@
+import errno
 from typing import Any
 
 import pytest
 import yaml
 
-from settings.commands.launch import launch
-from settings.errors import NothingLeft, UserError, nearest, shorten, unknown
+from settings.commands.launch import allow_open_files, launch
+from settings.errors import NothingLeft, UserError, nearest, open_files_error, shorten, unknown
 
 
 def run_nothing(config: Any) -> None:
@@ -116,3 +117,41 @@ def test_modules_load_without_the_collector_in_a_fresh_process_alone(
         assert (gc.get_freeze_count() > before) is fresh, "modules are left out of later looks"
     finally:
         gc.unfreeze()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EMFILE, "Too many open files", "x.png"),
+        RuntimeError("unable to open shared memory object </torch_1> in read-write mode: Too many open files (24)"),
+        RuntimeError("received 0 items of ancdata"),
+        OSError("Caught OSError in DataLoader worker process 0. [Errno 24] Too many open files"),
+    ],
+)
+def test_too_many_open_files_are_the_systems_limit(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(config: Any) -> None:
+        raise error
+
+    assert launch(fail, []) == 2
+    assert "ulimit -n 4096), or take data.num_workers=0" in capsys.readouterr().err
+    assert open_files_error(ValueError("Too many open files")) is None
+    assert open_files_error(FileNotFoundError(errno.ENOENT, "no")) is None
+
+
+def test_the_limit_of_open_files_is_used_whole() -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, before[1]))
+        allow_open_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 200
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("group", ["optimizer", "scheduler"])
+def test_an_unknown_key_is_not_suggested_from_another(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert launch(run_nothing, [f"{group}.foo=1", f"{group}.foot=2"]) == 2
+    said = capsys.readouterr().err
+    assert f"unknown key {group}.foo;" in said and f"unknown key {group}.foot;" in said
+    assert f"nearest: {group}.foo" not in said and "foot, " not in said and ", foo" not in said.replace(", foot", "")
