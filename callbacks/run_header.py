@@ -20,18 +20,19 @@ class RunHeader(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say them."""
-        data, config = cast(Any, trainer).datamodule, cast(Any, pl_module).card["config"]
+        data, config = cast(Any, trainer).datamodule, getattr(pl_module, "card", {}).get("config", {})
+        name = config.get("data", {}).get("name", type(data).__name__)
         images = ", ".join(f"{len(source):,} {split}" for split, source in data.splits.items())
         workers = getattr(trainer.train_dataloader, "num_workers", 0)
         lines = {
             "folder": nearest_path(Path(trainer.default_root_dir)),
-            "data": f"{config['data']['name']}: {images} images, {len(data.class_names)} classes"
+            "data": f"{name}: {images} images, {len(data.class_names)} classes"
             + (f", {workers} workers" if workers else ""),
             "device": f"{device_name(trainer)}, precision {trainer.precision}",
             "training": steps(trainer, batch_size=data.batch_size),
         }
-        for name, line in lines.items():
-            self._say(f"{name:<8}  {line}")
+        for what, line in lines.items():
+            self._say(f"{what:<8}  {line}")
 
 
 def nearest_path(path: Path) -> str:

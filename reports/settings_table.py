@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from reports.comparison.ideas import INERT, INERT_SECTIONS, canonical, text
-from reports.comparison.runs import flat
+from reports.setting_values import INERT, INERT_SECTIONS, canonical, flat, text
 
 ALWAYS = (
     *("task", "data.name", "data.image_size", "model.name", "transfer.name", "loss.name"),

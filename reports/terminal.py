@@ -25,7 +25,9 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def window_width() -> int:
-    """Columns of the terminal, or what COLUMNS says; `UNBOUNDED` where there is none."""
+    """Columns of the terminal, or what COLUMNS says of it; `UNBOUNDED` where there is none."""
+    if not sys.stdout.isatty():
+        return UNBOUNDED
     return shutil.get_terminal_size(fallback=(UNBOUNDED, 24)).columns
 
 

@@ -12,6 +12,7 @@ import os
 import struct
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, NamedTuple
@@ -89,8 +90,9 @@ class PictureCache:
             with TemporaryFile(dir=self.folder):
                 pass
             for left in self.folder.glob("*/*.tmp"):
-                if time.time() - left.stat().st_mtime > LEFT_BEHIND:
-                    left.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):  # another process has just given it its name
+                    if time.time() - left.stat().st_mtime > LEFT_BEHIND:
+                        left.unlink()
         except OSError as error:
             raise UserError(f"data.cache={folder}: cannot be written to: {error.strerror}") from error
 

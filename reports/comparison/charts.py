@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from reports.axes import WIDTH, finished, new_figure
-from reports.comparison.ideas import setting, text
+from reports.comparison.ideas import setting
 from reports.comparison.result import Result, Row
 from reports.comparison.runs import number
+from reports.setting_values import text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,18 +7,10 @@ from typing import Any
 
 from reports.comparison.runs import Run, number
 from reports.comparison.significance import Spread, limits_of, spread
+from reports.setting_values import INERT, INERT_SECTIONS, canonical, text
 from settings.commands.compare import Condition
 from settings.errors import UserError, nearest
 
-INERT = (
-    *("seed", "name", "experiment", "debug", "resume", "resume_allow", "traceback"),
-    *("data.root", "data.num_workers", "data.persistent_workers", "data.worker_timeout"),
-)
-"""Keys that name a run or say where and how it is computed, not what: no row and no column is made of them."""
-INERT_SECTIONS = (
-    *("paths.", "logger.", "callbacks.progress", "callbacks.report", "callbacks.learning_rate", "callbacks.checkpoint"),
-    *("trainer.log_every_n_steps", "trainer.enable_model_summary", "trainer.profiler"),
-)
 LOWER_IS_BETTER = ("loss", "seconds", "parameters", "epoch", "steps", "error")
 ABSENT = "–"
 MOST_NAMED = 12
@@ -127,18 +119,6 @@ def differing(ideas: Sequence[Idea]) -> tuple[list[str], list[str]]:
     return list(found), notes
 
 
-def canonical(value: Any) -> str:
-    """A text that is the same for the same value, 0 and 0.0 among them."""
-    if isinstance(value, list):
-        return f"[{', '.join(map(canonical, value))}]"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return repr(value)
-    try:
-        return repr(float(value))
-    except OverflowError:  # a whole number of hundreds of digits
-        return repr(value)
-
-
 def setting(run: Run, key: str) -> Any:
     """The value of a key for a table; a section that is there is "on", one that is not is "off"."""
     value = run.value(key)
@@ -215,12 +195,3 @@ def fits(run: Run, condition: Condition) -> bool:
     if left is None or right is None:
         return False
     return {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[condition.sign]
-
-
-def text(value: Any) -> str:
-    """A value as it would be typed."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, list):
-        return f"[{', '.join(text(one) for one in value)}]"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

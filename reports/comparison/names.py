@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.comparison.ideas import ABSENT, Idea, differing, setting, text
+from reports.comparison.ideas import ABSENT, Idea, differing, setting
+from reports.setting_values import text
 
 
 def row_names(ranking: Sequence[Idea]) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reports.setting_values import flat
 from settings import stored_files
 from settings.errors import UserError
 from settings.reading import files
@@ -135,17 +136,6 @@ def find_folders(wanted: Sequence[str], runs: Path) -> list[Path]:
     if not found:
         raise UserError(f"there is no run in {runs}; `python train.py` makes one, paths.runs=FOLDER looks elsewhere")
     return list(dict.fromkeys(found))
-
-
-def flat(content: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Nested mappings as one with dotted keys; an empty mapping has none."""
-    found: dict[str, Any] = {}
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            found.update(flat(value, f"{above}{key}."))
-        else:
-            found[f"{above}{key}"] = value
-    return found
 
 
 def number(text: Any) -> float | None:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from reports.comparison.ideas import ABSENT, text
+from reports.comparison.ideas import ABSENT
 from reports.comparison.result import Pair, Result, Row
 from reports.comparison.significance import RESAMPLES, PairedImages
+from reports.setting_values import text
 from settings.whole_file import TableWriter
 
 TEX = {

@@ -38,7 +38,7 @@ class PredictJob(Job):
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = key("auto", "where it computes")
     export: Literal["onnx", "torch_export", "safetensors"] | None = key(
-        None, "writes the net to output=FILE (.onnx, .pt2, .safetensors), else to RUN/export/"
+        None, "writes the net to output=FILE, else to RUN/export/"
     )
     preprocessing: Literal["none", "normalise", "resize"] = key("normalise", "what of it is inside the file")
     parity_images: Annotated[int, "10 <= x <= 100000"] = key(

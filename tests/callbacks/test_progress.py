@@ -96,7 +96,7 @@ def test_a_window_of_80_columns_holds_the_line(tmp_path, capsys, monkeypatch):
     more = ("  lr 1e-06", "  2900 images/s", "  1.2 GB", "  0:00 left")
     assert fitting(whole, more, 80) == f"{whole}  0:00 left" and len(fitting(whole, more, 80)) <= 80
     assert fitting(whole, more, 120) == whole + "".join(more) and fitting(whole, more, 20) == whole
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("callbacks.progress.window_width", lambda: 80)
     fit(tmp_path, Digits(), Progress())
     lines = epoch_lines(capsys.readouterr().out)
     assert len(lines) == 3 and max(map(len, lines)) <= 80 and all(line.endswith(" left") for line in lines)

@@ -1,6 +1,7 @@
 """Tables on the screen: as wide as they are in a file, folded to a window, and never coloured."""
 
 import io
+import sys
 
 from reports import terminal
 
@@ -14,10 +15,10 @@ def test_numbers_stand_to_the_right_and_nothing_is_coloured(monkeypatch):
 
 def test_a_file_has_a_row_on_a_line_and_a_window_folds_it(monkeypatch, capsys):
     row = ("word " * 60, "0.1")
-    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
     terminal.print_table(("name", "value"), [row])
     assert len(capsys.readouterr().out.splitlines()) == 2
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     terminal.print_table(("name", "value"), [row])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) > 4 and max(map(len, lines)) <= 80

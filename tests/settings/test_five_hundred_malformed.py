@@ -11,7 +11,14 @@ from settings.reading import files
 from settings.schema.run_config import all_keys
 
 NUMBERS = (
-    *("seed", "data.batch_size", "data.num_workers", "data.split_seed", "data.val_fraction", "data.fraction"),
+    *(
+        "seed",
+        "callbacks.ema.start_step",
+        "callbacks.ema.every_n_steps",
+        "data.split_seed",
+        "data.val_fraction",
+        "data.fraction",
+    ),
     *("optimizer.lr", "optimizer.weight_decay", "scheduler.warmup_epochs", "loss.label_smoothing", "loss.l2"),
     *("trainer.max_epochs", "trainer.accumulate_grad_batches", "callbacks.early_stopping.patience"),
     *("callbacks.ema.decay", "callbacks.finite.every_n_steps", "trainer.check_val_every_n_epoch"),

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from reports.comparison.ideas import canonical
 from reports.comparison.runs import number, read_run
+from reports.setting_values import canonical
 from settings.errors import UserError
 from settings.reading import files
 from settings.runs import RunLock, read_summary, started

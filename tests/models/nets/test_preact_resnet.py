@@ -1,6 +1,6 @@
 """Pre-activation ResNet: counts, timm's block with its weights, zero start and the coins of stochastic depth."""
 
-from functools import partial
+from typing import Any
 
 import pytest
 import timm
@@ -24,6 +24,10 @@ def test_depth_is_the_number_of_weighted_layers() -> None:
     assert sum(isinstance(module, nn.Conv2d | nn.Linear) for module in net.modules()) == 26
 
 
+def padded(in_channels: int, out_channels: int, kernel: int, **more: Any) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False, **more)
+
+
 @pytest.mark.parametrize(("in_channels", "out_channels", "stride"), [(8, 8, 1), (8, 16, 2)])
 def test_block_equals_timms_with_its_weights(in_channels: int, out_channels: int, stride: int) -> None:
     torch.manual_seed(0)
@@ -32,7 +36,7 @@ def test_block_equals_timms_with_its_weights(in_channels: int, out_channels: int
         out_channels,
         stride=stride,
         bottle_ratio=1.0,
-        conv_layer=partial(nn.Conv2d, bias=False),
+        conv_layer=padded,
         norm_layer=NormAndReLU,
         proj_layer=Projection,
     )
