@@ -91,7 +91,7 @@ class Copy:
     def assert_green(self) -> None:
         """The whole default suite."""
         result = self.run("-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider")
-        assert result.returncode == 0, result.stdout[-6000:]
+        assert result.returncode == 0, result.stdout[-20000:]
 
 
 def _left_out(folder: str, contents: list[str]) -> set[str]:

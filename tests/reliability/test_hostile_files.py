@@ -124,7 +124,12 @@ def commands(file, folder, tmp_path):
             *("trainer.max_epochs=3", "scheduler.restart=true"),
         ),
     }
-    return {name: words for name, words in found.items() if (ROOT / f"{words[0]}.py").is_file()}
+    return {name: words for name, words in found.items() if is_there(words[0])}
+
+
+def is_there(script):
+    """Not every fork keeps every script."""
+    return (ROOT / f"{script}.py").is_file()
 
 
 def mostly_slow(cases, quick):
@@ -150,7 +155,8 @@ def test_no_payload_of_a_checkpoint_runs(kind, good, marker, tmp_path, capsys):
         assert "Traceback" not in said and 1 <= len(said.splitlines()) <= 12, (name, said)
         assert "evil" in said or "/etc/passwd" in said, (name, said)
         assert not marker.exists(), name
-    assert entry("compare", f"paths.runs={tmp_path / 'runs'}") == 0, "it opens no checkpoint"
+    if is_there("compare"):
+        assert entry("compare", f"paths.runs={tmp_path / 'runs'}") == 0, "it opens no checkpoint"
     assert not (tmp_path / "new runs").exists()
 
 
@@ -183,6 +189,8 @@ def test_hostile_targets_are_refused_before_anything_is_imported(target, good, t
             ("train", f"resume={folder}", "trainer.max_epochs=3", "scheduler.restart=true"),
             ("evaluate", f"run={tmp_path / 'evil.ckpt'}"),
         ):
+            if not is_there(words[0]):
+                continue
             code, said = entry(*words), capsys.readouterr().err
             assert code == 2 and "Traceback" not in said, (words, said)
             assert "_target_" in said or "callbacks.mine" in said, (words, said)
@@ -216,6 +224,8 @@ def test_a_hostile_description_of_the_net_is_refused(kind, good, marker, tmp_pat
     model = {**stored["lightbox"]["model"], "arguments": {}, **model} if isinstance(model, dict) else model
     torch.save(changed(stored, "lightbox/model", model), file)
     for script, more in (("predict", [f"images={tmp_path}"]), ("evaluate", [])):
+        if not is_there(script):
+            continue
         code, said = entry(script, f"run={file}", *more), capsys.readouterr().err
         assert code == 2 and "Traceback" not in said and len(said.splitlines()) <= 12, said
 
@@ -245,7 +255,7 @@ def test_no_address_is_fetched(good, tmp_path, capsys):
         ("compare", address),
         ("explain", f"run={address}"),
     ):
-        if (ROOT / f"{words[0]}.py").is_file():
+        if is_there(words[0]):
             code, said = entry(*words), capsys.readouterr().err
             assert code == 2 and "127.0.0.1" in said and "Traceback" not in said, (words, said)
     server.close()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
 
 from callbacks.signals import Stopped
 from models import load_run
@@ -38,7 +39,8 @@ FEW = [
 
 @pytest.fixture(autouse=True)
 def known_transformer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(names, "library_nets", names.library_nets)  # put back afterwards
+    monkeypatch.setattr(names, "library_nets", names.library_nets)  # both are put back afterwards
+    monkeypatch.setitem(torchvision.models._api.BUILTIN_MODELS, "vit_cell", transfer_cells.vit_cell)
     transfer_cells.register_vit_cell()
 
 

@@ -202,6 +202,6 @@ def test_a_run_gives_its_weights_by_the_name_that_everything_else_takes(word, ru
     from settings.reading.compose import compose
 
     config = compose(["model=resnet20", "transfer=full", f"model.weights={word}", f"paths.runs={runs}"])
-    assert Path(config.model.weights) == by_evaluate(word, runs)
+    assert run_of(Path(config.model.weights)) == run_of(find_run(word, runs))
     config = compose(["model=resnet18", "transfer=full", "model.weights=IMAGENET1K_V1", f"paths.runs={runs}"])
     assert config.model.weights == "IMAGENET1K_V1"
