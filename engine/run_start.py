@@ -86,13 +86,13 @@ FEW_STEPS, ENOUGH_STEPS = 200, 1000
 
 def say_few_steps(record: Any, config: "RunConfig", data: Any) -> None:
     """Say that there is little to learn by, and what to type: steps, batch and rate that fit the number of images."""
-    from models.analysis.advice import default_batch_size, first_settings
-
     images, trainer, limits = len(data.splits["train"]), config.trainer, config.trainer.lightning_arguments()
     steps = max(1, images // data.batch_size)
     planned = [count for count in (steps * limits["max_epochs"], limits["max_steps"]) if count > 0]
     if config.debug or not planned or min(planned) >= FEW_STEPS:
         return
+    from models.analysis.advice import default_batch_size, first_settings
+
     parts = (trainer.processes or 1) * trainer.accumulate_grad_batches
     better = min(data.batch_size, default_batch_size(images, parts=parts))
     rate = float(first_settings(data.class_counts(), config.transfer.name, config.optimizer.name)["optimizer.lr"])

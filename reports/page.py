@@ -221,7 +221,7 @@ def folded(summary: str, text: str) -> Part:
 
 @cache
 def _templates() -> Any:
-    """Jinja2 takes 40 ms to import, so it is imported with the first page."""
+    """Imported with the first page, as most commands make none."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(

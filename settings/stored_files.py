@@ -57,7 +57,7 @@ def refuse_strange_files(folder: Path) -> None:
         inside = place.is_relative_to(real)
         if not place.is_dir() and not (place.is_file() and inside) and (entry.is_symlink() or place.exists()):
             what = "a link that leads out of the run folder" if not inside else "no regular file"
-            raise UserError(f"{entry} is {what}; the run is not gone on with")
+            raise UserError(f"{entry} is {what}; the run is not resumed")
 
 
 def read_text(folder: Path, name: str, *, most: int = MOST_BYTES, errors: str = "strict") -> str:

@@ -7,10 +7,9 @@ that is its weight: the class activation map (Zhou et al. 2016, arxiv.org/abs/15
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from models.analysis.at_rest import at_rest
+from models.analysis.at_rest import pass_through
 from models.analysis.feature_gradients import feature_gradients
 from models.analysis.wanted_score import wanted_score
 from settings.errors import UserError
@@ -29,24 +28,14 @@ def spatial_module(net: nn.Module, images: Tensor, *, name: str) -> str:
     """
     last = ""
 
-    def look(path: str, inputs: tuple[Tensor, ...], output: object) -> None:
+    def look(path: str, _: nn.Module, output: object) -> None:
         nonlocal last
         if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] == output.shape[3] > 1:
             last = path
         elif isinstance(output, Tensor) and output.ndim >= 3 and output.shape[1] > 1 and output.shape[2] > 1:
             last = ""  # tokens, or channels behind the places
 
-    handles = [
-        module.register_forward_hook(lambda _, inputs, output, path=path: look(path, inputs, output))
-        for path, module in net.named_modules()
-        if path
-    ]
-    try:
-        with at_rest(net), torch.no_grad():
-            net(images)
-    finally:
-        for handle in handles:
-            handle.remove()
+    pass_through(net, images, look)
     if not last:
         raise UserError(
             f"augment.adversarial_erasing: {name} has no feature map with places before its head; take a convolutional "

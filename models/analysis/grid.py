@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from models.analysis.at_rest import at_rest
+from models.analysis.at_rest import at_rest, pass_through
 from models.analysis.feature_gradients import feature_gradients
 from models.stages import stages
 from settings.errors import UserError, nearest
@@ -71,17 +71,7 @@ def grids(net: nn.Module, images: Tensor) -> list[Grid]:
         if grid is not None and (path not in inside or isinstance(module, nn.Conv2d)):  # not queries, keys, attention
             patches = (grid.height, grid.width)
 
-    handles = [
-        module.register_forward_hook(lambda one, _, output, path=path: look(path, one, output))
-        for path, module in net.named_modules()
-        if path
-    ]
-    try:
-        with at_rest(net), torch.no_grad():
-            net(images)
-    finally:
-        for handle in handles:
-            handle.remove()
+    pass_through(net, images, look)
     return list(found.values())
 
 

@@ -95,7 +95,7 @@ METHODS = {
         note="Channels of the last feature map by the mean gradient of the score. Coarse: a place stands for all "
         "pixels that it sees, which may be the whole image.",
         unit="arbitrary",
-        maps=lambda subject, job: grad_cam(subject.net, subject.grid, subject.images, subject.wanted),
+        maps=lambda subject, job: grad_cam(subject.net, subject.grid, subject.images, subject.wanted, relu=False),
     ),
     "grad_cam_pp": Method(
         title="Grad-CAM++",
